@@ -1,0 +1,123 @@
+//! Sockets joined to the processes that hold them.
+//!
+//! The join is by inode, through one map, in one pass; every holder of a socket is kept, since forks share descriptors.
+
+use std::collections::HashMap;
+
+use crate::model::process::ProcessIndex;
+use crate::model::snapshot::{ProcessScan, Snapshot};
+use crate::model::socket::{NetNsIndex, SocketKind, SocketRecord};
+use crate::model::state::TcpState;
+use crate::model::tuple::Endpoint;
+
+/// Who a socket belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// These processes hold a descriptor of it; each is named once, lowest index first.
+    Held(&'a [ProcessIndex]),
+    /// No one yet: it waits in the accept queue of this listener (index into [`Snapshot::sockets`]).
+    NotAccepted(usize),
+    /// The kernel alone: TIME-WAIT, a half-made handshake, a connection that its program has closed.
+    Kernel,
+    /// Somebody, but who is not known.
+    Unresolved(Unresolved),
+}
+
+/// Why no holder is known for a socket that a file stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Unresolved {
+    /// Nobody looked, or only at other processes.
+    NotLooked,
+    /// No descriptor that could be read refers to it: its process is hidden, the descriptor is in flight between
+    /// processes or registered with io_uring, or it was closed during the look.
+    NoHolderSeen,
+}
+
+/// The owners of all sockets of a snapshot, by the index of the socket.
+#[derive(Debug, Clone)]
+pub struct Owners {
+    by_socket: Vec<Entry>,
+    holders: Vec<ProcessIndex>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    Held { first: u32, count: u32 },
+    NotAccepted(u32),
+    Kernel,
+    Unresolved(Unresolved),
+}
+
+impl Owners {
+    /// The owner of the socket with this index.
+    ///
+    /// # Panics
+    /// When the index is not one of the snapshot that was joined.
+    #[must_use]
+    pub fn of(&self, socket: usize) -> Owner<'_> {
+        match self.by_socket[socket] {
+            Entry::Held { first, count } => Owner::Held(&self.holders[first as usize..(first + count) as usize]),
+            Entry::NotAccepted(listener) => Owner::NotAccepted(listener as usize),
+            Entry::Kernel => Owner::Kernel,
+            Entry::Unresolved(reason) => Owner::Unresolved(reason),
+        }
+    }
+}
+
+/// Finds the owner of every socket.
+#[must_use]
+pub fn join(snapshot: &Snapshot) -> Owners {
+    let mut links: Vec<_> = snapshot.holdings.iter().map(|holding| (holding.inode, holding.process)).collect();
+    links.sort_unstable();
+    links.dedup();
+    let mut spans: HashMap<u64, (u32, u32)> = HashMap::with_capacity(links.len());
+    for (index, (inode, _)) in links.iter().enumerate() {
+        spans.entry(inode.0).or_insert((index as u32, 0)).1 += 1;
+    }
+    let listeners = listeners_by_port(snapshot);
+    let nobody = match snapshot.scan {
+        ProcessScan::All => Unresolved::NoHolderSeen,
+        ProcessScan::Selected | ProcessScan::Skipped => Unresolved::NotLooked,
+    };
+    let by_socket = snapshot
+        .sockets
+        .iter()
+        .map(|socket| match socket.inode {
+            Some(inode) => match spans.get(&inode.0) {
+                Some(&(first, count)) => Entry::Held { first, count },
+                None => Entry::Unresolved(nobody),
+            },
+            None => match waiting_at(socket, &listeners) {
+                Some(listener) => Entry::NotAccepted(listener),
+                None => Entry::Kernel,
+            },
+        })
+        .collect();
+    Owners { by_socket, holders: links.into_iter().map(|(_, process)| process).collect() }
+}
+
+type ListenersByPort = HashMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;
+
+fn listeners_by_port(snapshot: &Snapshot) -> ListenersByPort {
+    let mut listeners = ListenersByPort::new();
+    for (index, socket) in snapshot.sockets.iter().enumerate() {
+        if socket.state == TcpState::Listen {
+            let local = socket.tuple.local;
+            listeners.entry((socket.netns, local.port)).or_default().push((local, index as u32));
+        }
+    }
+    listeners
+}
+
+/// The listener in whose accept queue the socket waits: a whole socket without a file, in a state that the accept queue
+/// knows, on a port that is listened on. The listener bound to the very address goes before one bound to all.
+fn waiting_at(socket: &SocketRecord, listeners: &ListenersByPort) -> Option<u32> {
+    let queued = matches!(socket.state, TcpState::Established | TcpState::CloseWait | TcpState::SynRecv);
+    if socket.kind != SocketKind::Full || !queued {
+        return None;
+    }
+    let local = socket.tuple.local;
+    let candidates = listeners.get(&(socket.netns, local.port))?;
+    let exact = candidates.iter().find(|(listener, _)| listener.address == local.address);
+    exact.or_else(|| candidates.iter().find(|(listener, _)| listener.is_wildcard())).map(|(_, index)| *index)
+}

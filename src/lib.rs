@@ -1,0 +1,28 @@
+//! closewatch: who leaks TCP sockets on this host, since when, to whom, how many ports are left, and what to do.
+//!
+//! # The map
+//! | floor | modules | what lives there |
+//! |---|---|---|
+//! | 5 | `main` | arguments in, exit status out |
+//! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
+//! | 3 | [`capture`] and [`render`] | the edges: reading the kernel, writing for readers; they never meet each other |
+//! | 2 | [`report`] | `build()`, the pure core on one screen |
+//! | 1 | [`attribution`], [`census`], [`diagnosis`] | pure; each may use those to its left |
+//! | 0 | [`model`] | the vocabulary, `std` only |
+//!
+//! # The invariants
+//! - A floor uses only floors below it; `tests/house.rs` reads the sources and holds this true.
+//! - Floors 0 to 2 never open a file, read a clock, print, or return `Result`.
+//! - There is no async, no global state, and one reading of the clock per snapshot.
+//! - What could not be read is a [`model::snapshot::Gap`], never a default.
+//! - `unsafe` stands only in the files of [`capture`] that talk to the kernel.
+//! - Nothing that is observed is changed. `--exact` asks the kernel for ports with sockets of its own and gives them back.
+
+pub mod attribution;
+pub mod capture;
+pub mod census;
+pub mod cli;
+pub mod diagnosis;
+pub mod model;
+pub mod render;
+pub mod report;

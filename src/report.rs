@@ -1,0 +1,39 @@
+//! The pure core: from one look to all that a renderer may know.
+
+use crate::attribution::{self, Owners};
+use crate::census::{self, Census, Query};
+use crate::diagnosis::policy::Policy;
+use crate::diagnosis::{self, Finding, Verdict};
+use crate::model::snapshot::Snapshot;
+
+/// All that a renderer may know.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// What was seen.
+    pub snapshot: &'a Snapshot,
+    /// What was asked.
+    pub query: &'a Query,
+    /// By which thresholds it was judged.
+    pub policy: &'a Policy,
+    /// Who owns which socket.
+    pub owners: Owners,
+    /// What it counts to.
+    pub census: Census,
+    /// What was found, the most urgent first.
+    pub findings: Vec<Finding>,
+    /// The overall grade.
+    pub verdict: Verdict,
+    /// One sentence that says it all, safe to print.
+    pub headline: String,
+}
+
+/// Counts, judges and words one look. It cannot fail: what is missing is a value of its own.
+#[must_use]
+pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, policy: &'a Policy) -> Report<'a> {
+    let owners = attribution::join(snapshot);
+    let census = census::take(snapshot, &owners, query);
+    let findings = diagnosis::judge(snapshot, &census, policy);
+    let verdict = diagnosis::verdict(&findings);
+    let headline = diagnosis::headline(snapshot, &census, &findings, verdict);
+    Report { snapshot, query, policy, owners, census, findings, verdict, headline }
+}
