@@ -38,6 +38,7 @@ pub enum Unresolved {
 pub struct Owners {
     by_socket: Vec<Entry>,
     holders: Vec<ProcessIndex>,
+    listeners: ListenersByPort,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,13 @@ impl Owners {
             Entry::Kernel => Owner::Kernel,
             Entry::Unresolved(reason) => Owner::Unresolved(reason),
         }
+    }
+
+    /// The listener (index into [`Snapshot::sockets`]) that connections to this local endpoint arrive at: the one bound to
+    /// the very address goes before one bound to all. A connection with such a local end came in; any other went out.
+    #[must_use]
+    pub fn listener_at(&self, netns: NetNsIndex, local: &Endpoint) -> Option<usize> {
+        find_listener(&self.listeners, netns, local).map(|index| index as usize)
     }
 }
 
@@ -93,7 +101,7 @@ pub fn join(snapshot: &Snapshot) -> Owners {
             },
         })
         .collect();
-    Owners { by_socket, holders: links.into_iter().map(|(_, process)| process).collect() }
+    Owners { by_socket, holders: links.into_iter().map(|(_, process)| process).collect(), listeners }
 }
 
 type ListenersByPort = HashMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;
@@ -110,14 +118,17 @@ fn listeners_by_port(snapshot: &Snapshot) -> ListenersByPort {
 }
 
 /// The listener in whose accept queue the socket waits: a whole socket without a file, in a state that the accept queue
-/// knows, on a port that is listened on. The listener bound to the very address goes before one bound to all.
+/// knows, on a port that is listened on.
 fn waiting_at(socket: &SocketRecord, listeners: &ListenersByPort) -> Option<u32> {
     let queued = matches!(socket.state, TcpState::Established | TcpState::CloseWait | TcpState::SynRecv);
     if socket.kind != SocketKind::Full || !queued {
         return None;
     }
-    let local = socket.tuple.local;
-    let candidates = listeners.get(&(socket.netns, local.port))?;
+    find_listener(listeners, socket.netns, &socket.tuple.local)
+}
+
+fn find_listener(listeners: &ListenersByPort, netns: NetNsIndex, local: &Endpoint) -> Option<u32> {
+    let candidates = listeners.get(&(netns, local.port))?;
     let exact = candidates.iter().find(|(listener, _)| listener.address == local.address);
     exact.or_else(|| candidates.iter().find(|(listener, _)| listener.is_wildcard())).map(|(_, index)| *index)
 }

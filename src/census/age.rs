@@ -1,6 +1,12 @@
 //! How long a socket has been in CLOSE-WAIT, from one snapshot.
+//!
+//! The kernel keeps no clock of a state. It keeps two that enclose it: every FIN counts as an ACK received
+//! (`tcp_ack`, kernel `net/ipv4/tcp_input.c`), so the state is at least as old as the last ACK; and no payload comes after
+//! a FIN, so it is at most as old as the last payload, or as the connection when none ever came.
 
 use std::time::Duration;
+
+use crate::model::socket::{Clocks, Queues, SocketRecord, Timer};
 
 /// How long ago the peer closed: bounds, because the kernel keeps no clock of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,4 +17,69 @@ pub struct Age {
     pub at_most: Option<Duration>,
     /// Whether `at_least` is the age itself, to a tick of the kernel's clock.
     pub exact: bool,
+}
+
+/// The clocks are counted in 32 bits of milliseconds.
+const WRAP: Duration = Duration::from_millis(1 << 32);
+/// The coarsest clock tick of a kernel (HZ = 100): readings that are so close are the same moment.
+const TICK: Duration = Duration::from_millis(10);
+/// An ACK that comes so soon after payload was sent may be the answer to it: a slow round trip and a delayed ACK.
+const ROUND_TRIP: Duration = Duration::from_secs(1);
+
+/// The age of a CLOSE-WAIT. `None` when the socket came without clocks: another source than netlink, or MPTCP.
+///
+/// `uptime` bounds every age: within 49.7 days of boot no clock has wrapped. Without it, or later, the upper bound is unknown,
+/// and the lower one still holds.
+#[must_use]
+pub fn of_close_wait(socket: &SocketRecord, uptime: Option<Duration>) -> Option<Age> {
+    let clocks = socket.clocks?;
+    let at_least = millis(clocks.last_ack_recv_ms);
+    let last_payload = millis(clocks.last_data_recv_ms);
+    let unwrapped = uptime.is_some_and(|uptime| uptime < WRAP) && last_payload + TICK >= at_least;
+    let at_most = unwrapped.then_some(last_payload.max(at_least));
+    let exact = at_most.is_some_and(|at_most| at_most - at_least <= TICK || fin_came_last(socket, clocks));
+    Some(Age { at_least, at_most, exact })
+}
+
+/// Whether the program may have written to the socket after the peer's FIN: a half-close in use, and no leak.
+///
+/// Data sent later than the last payload came, and acknowledged at the moment of the last ACK, or not yet, may be such a
+/// write. Within an interval of a second it makes no difference to the age, and a request that is answered by a FIN looks
+/// the same: it is not counted.
+#[must_use]
+pub fn may_be_half_close(socket: &SocketRecord, age: Age) -> bool {
+    let Some(clocks) = socket.clocks else { return false };
+    if matches!(socket.queues, Queues::Data { send, .. } if send > 0) {
+        return true;
+    }
+    let wide = age.at_most.is_none_or(|at_most| at_most - age.at_least > ROUND_TRIP);
+    wide && sent_after_payload(clocks) && sent_near_last_ack(clocks)
+}
+
+/// Whether nothing can have been acknowledged after the FIN, so that the last ACK is the FIN.
+///
+/// A keepalive probe would have been answered: none was sent when no keepalive timer runs, or when the running one was
+/// started by something older than the last payload. A running retransmission timer hides the keepalive timer.
+fn fin_came_last(socket: &SocketRecord, clocks: Clocks) -> bool {
+    let no_probe = match socket.timer {
+        Timer::Off => true,
+        Timer::KeepAlive(expires) => {
+            u64::from(clocks.last_ack_recv_ms) + u64::from(expires) > u64::from(clocks.last_data_recv_ms)
+        }
+        Timer::Retransmit(_) | Timer::Probe(_) | Timer::TimeWait(_) | Timer::Unknown => false,
+    };
+    no_probe && !(sent_after_payload(clocks) && sent_near_last_ack(clocks))
+}
+
+fn sent_after_payload(clocks: Clocks) -> bool {
+    clocks.last_data_sent_ms < clocks.last_data_recv_ms
+}
+
+fn sent_near_last_ack(clocks: Clocks) -> bool {
+    let (sent, acked) = (millis(clocks.last_data_sent_ms), millis(clocks.last_ack_recv_ms));
+    sent + TICK >= acked && sent <= acked + ROUND_TRIP
+}
+
+fn millis(clock: u32) -> Duration {
+    Duration::from_millis(clock.into())
 }

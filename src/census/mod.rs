@@ -4,6 +4,7 @@
 
 pub mod age;
 pub mod pools;
+mod tally;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -121,8 +122,11 @@ pub struct UnreadCensus {
 /// The sockets of one range of local ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortRangeCensus {
-    /// The range. `ephemeral` stands for each namespace's own; the numbers here are those of the first.
-    pub range: NamedPortRange,
+    /// `system`, `ephemeral`, `user`, or the operator's own word.
+    pub name: String,
+    /// Lowest and highest port; `None` when the ephemeral range could not be read. `ephemeral` counts by each namespace's
+    /// own range; the numbers here are those of the first.
+    pub bounds: Option<(u16, u16)>,
     /// By state.
     pub states: StateCounts,
 }
@@ -164,8 +168,8 @@ pub struct ListenerCensus {
     pub local: Endpoint,
     /// Connections waiting for `accept()`.
     pub waiting: u32,
-    /// How many may wait.
-    pub limit: u32,
+    /// How many may wait; `None` when the source does not tell.
+    pub limit: Option<u32>,
     /// Waiting connections whose peer has closed already.
     pub close_wait_not_accepted: u64,
     /// The age of the oldest of them.
@@ -203,6 +207,29 @@ pub struct Coverage {
 /// Counts a snapshot.
 #[must_use]
 pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
-    let _ = (snapshot, owners, query);
-    unimplemented!("filled in by the next commit")
+    let tally = tally::count(snapshot, owners, query);
+    let selection = &query.selection;
+    let mut port_pools = pools::connect_pools(snapshot, owners);
+    port_pools.retain(|pool| {
+        selection.local.takes_address(pool.source)
+            && selection.peer.takes(&pool.destination)
+            && (!selection.by_process()
+                || pool.holders.iter().any(|(holder, _)| takes_holder(snapshot, selection, *holder)))
+    });
+    Census {
+        totals: tally.totals,
+        namespaces: tally.namespaces,
+        processes: tally.processes,
+        port_ranges: tally.port_ranges,
+        port_pools,
+        bind_pools: pools::bind_pools(snapshot),
+        peers: tally.peers,
+        listeners: tally.listeners,
+        unowned: tally.unowned,
+        coverage: tally.coverage,
+    }
+}
+
+fn takes_holder(snapshot: &Snapshot, selection: &Selection, holder: ProcessIndex) -> bool {
+    snapshot.processes.get(holder.0 as usize).is_some_and(|process| selection.takes_process(process))
 }

@@ -1,0 +1,418 @@
+//! The one pass over the sockets that fills every count of the census but the ports left.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{
+    CloseWaitCensus, Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, Unowned,
+    UnreadCensus, age,
+};
+use crate::attribution::{Owner, Owners};
+use crate::census::age::Age;
+use crate::model::ports::{EphemeralRange, NamedPortRange};
+use crate::model::process::{ProcessIndex, ProcessKey};
+use crate::model::snapshot::Snapshot;
+use crate::model::socket::{NetNsIndex, Queues, SocketKind, SocketRecord, Timer};
+use crate::model::state::{StateCounts, TcpState};
+use crate::model::tuple::Endpoint;
+
+/// What the pass counts; the fields are those of the census.
+pub(super) struct Tally {
+    pub(super) totals: StateCounts,
+    pub(super) namespaces: Vec<StateCounts>,
+    pub(super) processes: Vec<ProcessCensus>,
+    pub(super) port_ranges: Vec<PortRangeCensus>,
+    pub(super) peers: Vec<PeerCensus>,
+    pub(super) listeners: Vec<ListenerCensus>,
+    pub(super) unowned: Unowned,
+    pub(super) coverage: Coverage,
+}
+
+/// Counts every socket that the query takes.
+pub(super) fn count(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Tally {
+    let mut pass = Pass::new(snapshot, owners, query);
+    for index in 0..snapshot.sockets.len() {
+        pass.socket(index);
+    }
+    pass.finish()
+}
+
+struct Pass<'a> {
+    snapshot: &'a Snapshot,
+    owners: &'a Owners,
+    query: &'a Query,
+    ranges: Ranges<'a>,
+    found: Vec<usize>,
+    taken: Vec<bool>,
+    totals: StateCounts,
+    namespaces: Vec<StateCounts>,
+    range_states: Vec<StateCounts>,
+    processes: HashMap<ProcessIndex, Tallied>,
+    peers: HashMap<(NetNsIndex, Direction, IpAddr, u16), PeerTally>,
+    listeners: HashMap<usize, ListenerCensus>,
+    unowned: Unowned,
+    coverage: Coverage,
+}
+
+impl<'a> Pass<'a> {
+    fn new(snapshot: &'a Snapshot, owners: &'a Owners, query: &'a Query) -> Self {
+        let ranges = Ranges::new(snapshot, &query.port_ranges);
+        Self {
+            snapshot,
+            owners,
+            query,
+            taken: snapshot.processes.iter().map(|process| query.selection.takes_process(process)).collect(),
+            totals: StateCounts::default(),
+            namespaces: vec![StateCounts::default(); snapshot.namespaces.len()],
+            range_states: vec![StateCounts::default(); ranges.len()],
+            ranges,
+            found: Vec::new(),
+            processes: HashMap::new(),
+            peers: HashMap::new(),
+            listeners: HashMap::new(),
+            unowned: Unowned::default(),
+            coverage: Coverage::default(),
+        }
+    }
+
+    fn socket(&mut self, index: usize) {
+        let socket = &self.snapshot.sockets[index];
+        if !self.query.selection.takes_socket(socket) {
+            return;
+        }
+        let owner = self.owners.of(index);
+        if self.query.selection.by_process() && !self.is_held_by_a_taken_process(owner) {
+            return;
+        }
+        self.totals.add(socket.state);
+        self.namespaces[socket.netns.0 as usize].add(socket.state);
+        let mut found = std::mem::take(&mut self.found);
+        self.ranges.find(socket, &mut found);
+        for range in &found {
+            self.range_states[*range].add(socket.state);
+        }
+        let age = socket.is_close_wait().then(|| age::of_close_wait(socket, self.snapshot.host.uptime)).flatten();
+        let seen = Seen { socket, ranges: &found, age };
+        match owner {
+            Owner::Held(holders) => self.held(&seen, holders),
+            other => self.not_held(&seen, other),
+        }
+        self.found = found;
+        self.peer(socket, owner);
+        if socket.state == TcpState::Listen {
+            self.listener(index, owner);
+        }
+        self.coverage.sockets += 1;
+        self.coverage.attributable += u64::from(socket.inode.is_some());
+        self.coverage.attributed += u64::from(matches!(owner, Owner::Held(_)));
+    }
+
+    fn is_held_by_a_taken_process(&self, owner: Owner<'_>) -> bool {
+        match owner {
+            Owner::Held(holders) => holders.iter().any(|holder| self.taken[holder.0 as usize]),
+            _ => false,
+        }
+    }
+
+    fn held(&mut self, seen: &Seen<'_>, holders: &[ProcessIndex]) {
+        let key = |holder: &ProcessIndex| started(self.snapshot.processes[holder.0 as usize].key);
+        let first = holders.iter().min_by_key(|holder| key(holder)).copied();
+        for holder in holders {
+            if self.query.selection.by_process() && !self.taken[holder.0 as usize] {
+                continue;
+            }
+            let tallied = self.processes.entry(*holder).or_insert_with(|| Tallied::new(self.ranges.len()));
+            tallied.add(seen, self.query.stuck_after, first == Some(*holder));
+        }
+    }
+
+    fn not_held(&mut self, seen: &Seen<'_>, owner: Owner<'_>) {
+        match seen.socket.state {
+            TcpState::TimeWait => self.unowned.time_wait += 1,
+            _ if seen.socket.is_close_wait() => self.unowned.close_wait += 1,
+            _ => self.unowned.other += 1,
+        }
+        if let Owner::NotAccepted(listener) = owner
+            && seen.socket.is_close_wait()
+        {
+            self.unowned.close_wait_not_accepted += 1;
+            let entry = self.listener_entry(listener);
+            entry.close_wait_not_accepted += 1;
+            keep_oldest(&mut entry.oldest_not_accepted, seen.age);
+        }
+    }
+
+    fn listener(&mut self, index: usize, owner: Owner<'_>) {
+        let entry = self.listener_entry(index);
+        if let Owner::Held(holders) = owner {
+            entry.holders = holders.to_vec();
+        }
+    }
+
+    fn listener_entry(&mut self, index: usize) -> &mut ListenerCensus {
+        let socket = &self.snapshot.sockets[index];
+        let ports = &self.snapshot.namespaces[socket.netns.0 as usize].ports;
+        let port = socket.tuple.local.port;
+        let handed_out = ports.range.is_some_and(|range| range.contains(port))
+            && !ports.reserved.as_ref().is_some_and(|reserved| reserved.contains(port));
+        self.listeners.entry(index).or_insert_with(|| {
+            let (waiting, limit) = match socket.queues {
+                Queues::Listen { waiting, limit } => (waiting, limit),
+                Queues::Data { recv, .. } => (recv, None),
+            };
+            ListenerCensus {
+                socket: index,
+                netns: socket.netns,
+                local: socket.tuple.local,
+                waiting,
+                limit,
+                close_wait_not_accepted: 0,
+                oldest_not_accepted: None,
+                holders: Vec::new(),
+                in_ephemeral_range: handed_out,
+            }
+        })
+    }
+
+    fn peer(&mut self, socket: &SocketRecord, owner: Owner<'_>) {
+        let (local, remote) = (socket.tuple.local, socket.tuple.remote);
+        if remote.port == 0 {
+            return;
+        }
+        let inbound = socket.kind == SocketKind::Request || self.owners.listener_at(socket.netns, &local).is_some();
+        let (direction, port) =
+            if inbound { (Direction::Inbound, local.port) } else { (Direction::Outbound, remote.port) };
+        let tally = self.peers.entry((socket.netns, direction, remote.address, port)).or_default();
+        tally.states.add(socket.state);
+        if let Owner::Held(holders) = owner {
+            for holder in holders {
+                tally.hold(*holder);
+            }
+        }
+    }
+
+    fn finish(self) -> Tally {
+        let mut processes: Vec<ProcessCensus> =
+            self.processes.into_iter().map(|(process, tallied)| tallied.finish(process)).collect();
+        processes.sort_by_key(|census| {
+            let key = self.snapshot.processes[census.process.0 as usize].key;
+            (std::cmp::Reverse((census.close_wait.count, census.states.total())), key)
+        });
+        let mut peers: Vec<PeerCensus> = self.peers.into_iter().map(|(key, tally)| tally.finish(key)).collect();
+        peers.sort_by_key(|peer| {
+            (std::cmp::Reverse(peer.states.total()), peer.netns, peer.direction, peer.address, peer.port)
+        });
+        let mut listeners: Vec<ListenerCensus> = self.listeners.into_values().collect();
+        listeners
+            .sort_by_key(|listener| (listener.netns, listener.local.port, listener.local.address, listener.socket));
+        Tally {
+            totals: self.totals,
+            namespaces: self.namespaces,
+            processes,
+            port_ranges: self.ranges.name(self.range_states),
+            peers,
+            listeners,
+            unowned: self.unowned,
+            coverage: self.coverage,
+        }
+    }
+}
+
+/// One socket and what the pass has already found out about it.
+struct Seen<'a> {
+    socket: &'a SocketRecord,
+    ranges: &'a [usize],
+    age: Option<Age>,
+}
+
+/// The counts of one process while they grow.
+struct Tallied {
+    namespaces: HashMap<NetNsIndex, u64>,
+    states: StateCounts,
+    ranges: Vec<StateCounts>,
+    close_wait: CloseWaitCensus,
+    close_wait_peers: HashMap<Endpoint, u64>,
+    unread: UnreadCensus,
+    unread_peers: HashMap<Endpoint, u64>,
+}
+
+impl Tallied {
+    fn new(ranges: usize) -> Self {
+        Self {
+            namespaces: HashMap::new(),
+            states: StateCounts::default(),
+            ranges: vec![StateCounts::default(); ranges],
+            close_wait: CloseWaitCensus::default(),
+            close_wait_peers: HashMap::new(),
+            unread: UnreadCensus::default(),
+            unread_peers: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, seen: &Seen<'_>, stuck_after: Duration, is_first_holder: bool) {
+        let socket = seen.socket;
+        *self.namespaces.entry(socket.netns).or_default() += 1;
+        self.states.add(socket.state);
+        for range in seen.ranges {
+            self.ranges[*range].add(socket.state);
+        }
+        if socket.is_close_wait() {
+            self.close_wait.add(seen, stuck_after);
+            self.close_wait.inherited += u64::from(!is_first_holder);
+            *self.close_wait_peers.entry(socket.tuple.remote).or_default() += 1;
+        } else if let Some(waited) = stalled_for(socket, stuck_after) {
+            self.unread.stalled += 1;
+            self.unread.bytes += u64::from(socket.unread());
+            self.unread.oldest = self.unread.oldest.max(Some(waited));
+            *self.unread_peers.entry(socket.tuple.remote).or_default() += 1;
+        }
+    }
+
+    fn finish(mut self, process: ProcessIndex) -> ProcessCensus {
+        self.close_wait.destinations = most_first(self.close_wait_peers);
+        self.unread.destinations = most_first(self.unread_peers);
+        let netns = most_first(self.namespaces).first().map_or(NetNsIndex(0), |(netns, _)| *netns);
+        ProcessCensus {
+            process,
+            netns,
+            states: self.states,
+            port_ranges: self.ranges,
+            close_wait: self.close_wait,
+            unread: self.unread,
+        }
+    }
+}
+
+impl CloseWaitCensus {
+    fn add(&mut self, seen: &Seen<'_>, stuck_after: Duration) {
+        let socket = seen.socket;
+        self.count += 1;
+        self.mptcp += u64::from(socket.mptcp == Some(TcpState::CloseWait) && socket.state != TcpState::CloseWait);
+        self.keepalive += u64::from(matches!(socket.timer, Timer::KeepAlive(_)));
+        // The FIN counts one in the receive queue until the end of file is read (kernel tcp_diag_get_info).
+        match socket.unread() {
+            0 => self.eof_read += 1,
+            unread => {
+                self.eof_unread += 1;
+                self.with_unread_bytes += u64::from(unread > 1);
+                self.unread_bytes += u64::from(unread - 1);
+            }
+        }
+        let Some(age) = seen.age else {
+            self.age_unknown += 1;
+            return;
+        };
+        if age.at_least >= stuck_after {
+            self.stuck += 1;
+        } else if age.at_most.is_none_or(|at_most| at_most >= stuck_after) {
+            self.maybe_stuck += 1;
+        }
+        self.maybe_half_close += u64::from(age::may_be_half_close(socket, age));
+        keep_oldest(&mut self.oldest, Some(age));
+    }
+}
+
+fn keep_oldest(oldest: &mut Option<Age>, age: Option<Age>) {
+    let rank = |age: &Age| (age.at_least, age.at_most);
+    if let Some(age) = age
+        && oldest.as_ref().is_none_or(|oldest| rank(oldest) < rank(&age))
+    {
+        *oldest = Some(age);
+    }
+}
+
+/// For how long an open connection has had data that nobody reads; `None` when it has none, for less than the threshold, or
+/// when its clocks are not known.
+fn stalled_for(socket: &SocketRecord, stuck_after: Duration) -> Option<Duration> {
+    if socket.state != TcpState::Established || socket.unread() == 0 {
+        return None;
+    }
+    let waited = Duration::from_millis(socket.clocks?.last_data_recv_ms.into());
+    (waited >= stuck_after).then_some(waited)
+}
+
+fn started(key: ProcessKey) -> (u64, u32) {
+    (key.start_ticks, key.pid)
+}
+
+fn most_first<K: Ord + Hash>(counts: HashMap<K, u64>) -> Vec<(K, u64)> {
+    let mut counts: Vec<(K, u64)> = counts.into_iter().collect();
+    counts.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
+    counts
+}
+
+#[derive(Default)]
+struct PeerTally {
+    states: StateCounts,
+    holders: Vec<(ProcessIndex, u64)>,
+}
+
+impl PeerTally {
+    fn hold(&mut self, holder: ProcessIndex) {
+        match self.holders.iter_mut().find(|(process, _)| *process == holder) {
+            Some((_, count)) => *count += 1,
+            None => self.holders.push((holder, 1)),
+        }
+    }
+
+    fn finish(mut self, key: (NetNsIndex, Direction, IpAddr, u16)) -> PeerCensus {
+        let (netns, direction, address, port) = key;
+        self.holders.sort_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
+        PeerCensus { netns, direction, address, port, states: self.states, holders: self.holders }
+    }
+}
+
+/// The ranges of local ports that are counted, and which of them a socket belongs to.
+struct Ranges<'a> {
+    /// The ephemeral range of each namespace.
+    ephemeral: Vec<Option<EphemeralRange>>,
+    own: &'a [NamedPortRange],
+}
+
+const SYSTEM: usize = 0;
+const EPHEMERAL: usize = 1;
+const USER: usize = 2;
+/// How many ranges there are before the operator's own.
+const BUILT_IN: usize = 3;
+/// The last of the system ports (RFC 6335 section 6).
+const LAST_SYSTEM_PORT: u16 = 1023;
+
+impl<'a> Ranges<'a> {
+    fn new(snapshot: &Snapshot, own: &'a [NamedPortRange]) -> Self {
+        Self { ephemeral: snapshot.namespaces.iter().map(|namespace| namespace.ports.range).collect(), own }
+    }
+
+    fn len(&self) -> usize {
+        BUILT_IN + self.own.len()
+    }
+
+    /// The ranges that the socket's local port lies in, written to `found`: one of the three that share all ports out, and
+    /// any of the operator's own. The namespace's own ephemeral range goes before the other two.
+    fn find(&self, socket: &SocketRecord, found: &mut Vec<usize>) {
+        let port = socket.tuple.local.port;
+        let ephemeral = self.ephemeral[socket.netns.0 as usize];
+        found.clear();
+        found.push(match port {
+            port if ephemeral.is_some_and(|range| range.contains(port)) => EPHEMERAL,
+            0..=LAST_SYSTEM_PORT => SYSTEM,
+            _ => USER,
+        });
+        let own = self.own.iter().enumerate().filter(|(_, range)| (range.first..=range.last).contains(&port));
+        found.extend(own.map(|(nth, _)| BUILT_IN + nth));
+    }
+
+    fn name(&self, counts: Vec<StateCounts>) -> Vec<PortRangeCensus> {
+        let ephemeral = self.ephemeral.iter().flatten().next().map(|range| (range.first, range.last));
+        let built_in = [
+            ("system", Some((0, LAST_SYSTEM_PORT))),
+            ("ephemeral", ephemeral),
+            ("user", Some((LAST_SYSTEM_PORT + 1, u16::MAX))),
+        ];
+        let built_in = built_in.into_iter().map(|(name, bounds)| (name.to_owned(), bounds));
+        let own = self.own.iter().map(|range| (range.name.clone(), Some((range.first, range.last))));
+        let named = built_in.chain(own).zip(counts);
+        named.map(|((name, bounds), states)| PortRangeCensus { name, bounds, states }).collect()
+    }
+}
