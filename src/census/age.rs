@@ -83,3 +83,75 @@ fn sent_near_last_ack(clocks: Clocks) -> bool {
 fn millis(clock: u32) -> Duration {
     Duration::from_millis(clock.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::socket::{NetNsIndex, PortBinding, SocketKind};
+    use crate::model::state::TcpState;
+    use crate::model::tuple::{Endpoint, Family, FourTuple};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const UPTIME: Option<Duration> = Some(Duration::from_secs(86_400));
+
+    fn close_wait(sent: u32, received: u32, acked: u32, timer: Timer) -> SocketRecord {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        SocketRecord {
+            netns: NetNsIndex(0),
+            state: TcpState::CloseWait,
+            kind: SocketKind::Full,
+            family: Family::V4,
+            tuple: FourTuple { local: Endpoint::new(loopback, 40_000), remote: Endpoint::new(loopback, 80) },
+            interface: 0,
+            cookie: None,
+            inode: None,
+            uid: None,
+            cgroup: None,
+            queues: Queues::Data { recv: 1, send: 0 },
+            timer,
+            binding: PortBinding::Auto,
+            v6only: None,
+            clocks: Some(Clocks { last_data_sent_ms: sent, last_data_recv_ms: received, last_ack_recv_ms: acked }),
+            mptcp: None,
+        }
+    }
+
+    fn age(socket: &SocketRecord) -> (u128, Option<u128>, bool) {
+        let age = of_close_wait(socket, UPTIME).expect("clocks");
+        (age.at_least.as_millis(), age.at_most.map(|at_most| at_most.as_millis()), age.exact)
+    }
+
+    #[test]
+    fn a_fin_on_an_idle_connection_gives_the_age_itself() {
+        // No data ever; data 3 s before the FIN; data in the FIN's segment: 12 s old each.
+        assert_eq!(age(&close_wait(17_012, 17_012, 12_012, Timer::Off)), (12_012, Some(17_012), true));
+        assert_eq!(age(&close_wait(17_000, 15_012, 12_012, Timer::Off)), (12_012, Some(15_012), true));
+        assert_eq!(age(&close_wait(17_000, 12_012, 12_012, Timer::Retransmit(200))), (12_012, Some(12_012), true));
+    }
+
+    #[test]
+    fn answers_to_keepalive_probes_leave_an_interval() {
+        let probed = close_wait(17_012, 17_012, 2_928, Timer::KeepAlive(72));
+        assert_eq!(age(&probed), (2_928, Some(17_012), false));
+        assert!(!may_be_half_close(&probed, of_close_wait(&probed, UPTIME).expect("clocks")));
+        // A keepalive time of 20 s: no probe can have been sent since the payload of 17 s ago.
+        assert_eq!(age(&close_wait(17_012, 17_012, 12_012, Timer::KeepAlive(7_988))), (12_012, Some(17_012), true));
+    }
+
+    #[test]
+    fn a_write_after_the_fin_is_no_age_and_may_be_a_half_close() {
+        let written = close_wait(7_012, 17_012, 7_012, Timer::Off);
+        assert_eq!(age(&written), (7_012, Some(17_012), false));
+        assert!(may_be_half_close(&written, of_close_wait(&written, UPTIME).expect("clocks")));
+    }
+
+    #[test]
+    fn clocks_that_may_have_wrapped_bound_from_below_only() {
+        let socket = close_wait(9_000, 9_000, 5_000, Timer::Off);
+        let long_up = Some(Duration::from_secs(50 * 86_400));
+        for uptime in [long_up, None] {
+            let age = of_close_wait(&socket, uptime).expect("clocks");
+            assert_eq!((age.at_least.as_millis(), age.at_most, age.exact), (5_000, None, false));
+        }
+    }
+}
