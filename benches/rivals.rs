@@ -1,0 +1,249 @@
+//! Times the triage of a leaking host beside the rivals and beside the floor that the kernel sets, in one run.
+//!
+//! `cargo bench --bench rivals` (or `benches/rivals.sh`) makes a network namespace of its own, fills it with sockets in
+//! CLOSE-WAIT held by child processes, and runs, in turns so that the noise of the machine falls on all alike:
+//! - the floor: one dump that is received and thrown away, and one readlink per descriptor spread over the cores;
+//! - `closewatch report` with and without attribution;
+//! - `ss -tan` and `ss -tanp`.
+//!
+//! What it prints are medians, and ratios between them.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use nix::sys::resource::{Resource, UsageWho, getrusage, getrlimit, setrlimit};
+
+const HOLD: &str = "CLOSEWATCH_BENCH_HOLD";
+const INSIDE: &str = "CLOSEWATCH_BENCH_INSIDE";
+/// Descriptors per holding process: below the hard limit of common machines (20,000).
+const PER_PROCESS: usize = 15_000;
+const ROUNDS: usize = 5;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome<()> {
+    if let Ok(task) = std::env::var(HOLD) {
+        return hold(&task);
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        return enter_namespace();
+    }
+    let mut out = std::io::stdout().lock();
+    let sizes: Vec<usize> = match std::env::var("CLOSEWATCH_BENCH_SOCKETS") {
+        Ok(sizes) => sizes.split(',').map(str::parse).collect::<Result<_, _>>()?,
+        Err(_) => vec![60_000, 300_000],
+    };
+    start_up(&mut out)?;
+    for size in sizes {
+        let crowd = Crowd::gather(size)?;
+        measure(size, &mut out)?;
+        drop(crowd);
+    }
+    Ok(())
+}
+
+/// Starts this program again in a network namespace of its own with its loopback up.
+fn enter_namespace() -> Outcome<()> {
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--net");
+    if !rustix::process::geteuid().is_root() {
+        unshare.args(["--user", "--map-root-user"]);
+    }
+    let status = unshare
+        .args(["sh", "-c", "ip link set lo up && exec \"$0\""])
+        .arg(std::env::current_exe()?)
+        .env(INSIDE, "1")
+        .status()?;
+    if status.success() { Ok(()) } else { Err("the benchmark needs `unshare`, `ip` and a network namespace".into()) }
+}
+
+/// The child: makes its share of sockets, says so, and holds them until its input ends.
+fn hold(task: &str) -> Outcome<()> {
+    let (nth, count) = task.split_once(':').ok_or("a task is NTH:COUNT")?;
+    let (nth, count): (u8, usize) = (nth.parse()?, count.parse()?);
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 1, nth), 8086))?;
+    let address = listener.local_addr()?;
+    let mut held = Vec::with_capacity(count);
+    for _ in 0..count {
+        held.push(TcpStream::connect(address)?);
+        drop(listener.accept()?);
+    }
+    let mut out = std::io::stdout();
+    writeln!(out, "ready")?;
+    out.flush()?;
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+/// The processes that hold the sockets.
+struct Crowd(Vec<Child>);
+
+impl Crowd {
+    fn gather(sockets: usize) -> Outcome<Self> {
+        std::fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1")?;
+        let mut crowd = Self(Vec::new());
+        for nth in 0..sockets.div_ceil(PER_PROCESS) {
+            let count = PER_PROCESS.min(sockets - nth * PER_PROCESS);
+            let child = Command::new(std::env::current_exe()?)
+                .env(HOLD, format!("{}:{count}", nth + 1))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()?;
+            crowd.0.push(child);
+        }
+        for child in &mut crowd.0 {
+            let mut line = String::new();
+            BufReader::new(child.stdout.as_mut().ok_or("a pipe")?).read_line(&mut line)?;
+            if line != "ready\n" {
+                return Err("a child could not make its sockets".into());
+            }
+        }
+        let deadline = Instant::now() + Duration::from_secs(90);
+        while !std::fs::read_to_string("/proc/net/sockstat")?.contains(" tw 0 ") {
+            if Instant::now() > deadline {
+                return Err("the peers' halves did not go away".into());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(crowd)
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start_up(out: &mut impl Write) -> Outcome<()> {
+    let times = (0..200).map(|_| closewatch(&["--version"])).collect::<Outcome<Vec<_>>>()?;
+    writeln!(out, "start-up (`--version`)      {:>9.2} ms, median of 200", millis(median(times)))?;
+    Ok(())
+}
+
+fn measure(sockets: usize, out: &mut impl Write) -> Outcome<()> {
+    let mut rows: Vec<(&str, Vec<Duration>)> = ["bare dump", "bare links", "report", "counts", "ss -tan", "ss -tanp"]
+        .into_iter()
+        .map(|name| (name, Vec::new()))
+        .collect();
+    let mut peak_kib = 0;
+    for round in 0..ROUNDS {
+        rows[0].1.push(bare_dump()?);
+        rows[1].1.push(bare_links()?);
+        rows[2].1.push(closewatch(&["report", "--netns", "current", "--json"])?);
+        if round == 0 {
+            // The largest child so far: the holders are not waited for yet.
+            peak_kib = getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss();
+        }
+        rows[3].1.push(closewatch(&["report", "--netns", "current", "--json", "--no-processes"])?);
+        rows[4].1.push(timed("ss", &["-tan"])?);
+        if round == 0 || sockets <= 60_000 {
+            rows[5].1.push(timed("ss", &["-tanp"])?);
+        }
+    }
+    writeln!(out, "\n{sockets} CLOSE-WAIT in {} processes, medians:", sockets.div_ceil(PER_PROCESS))?;
+    let medians: Vec<Duration> = rows.iter().map(|(_, times)| median(times.clone())).collect();
+    for ((name, times), median) in rows.iter().zip(&medians) {
+        let best = times.iter().min().copied().unwrap_or_default();
+        writeln!(out, "  {name:<12} {:>9.1} ms   (best {:>9.1})", millis(*median), millis(best))?;
+    }
+    let ratio = |a: Duration, b: Duration| a.as_secs_f64() / b.as_secs_f64();
+    writeln!(out, "  report / `ss -tanp`                  {:.3}   (at most 0.125)", ratio(medians[2], medians[5]))?;
+    let floor = medians[0] + medians[1];
+    writeln!(out, "  report / (bare dump + bare links)    {:.2}   (below 1.5)", ratio(medians[2], floor))?;
+    writeln!(out, "  counts / `ss -tan`                   {:.2}   (at most 0.5)", ratio(medians[3], medians[4]))?;
+    writeln!(out, "  peak memory of the report            {:.1} MiB (below 64 at 60,000)", peak_kib as f64 / 1024.0)?;
+    Ok(())
+}
+
+/// The kernel's part of a dump: IPv4 and IPv6 in one walk, every state, nothing asked beside, received and thrown away.
+fn bare_dump() -> Outcome<Duration> {
+    let start = Instant::now();
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    // struct nlmsghdr, then struct inet_diag_req (linux/inet_diag.h): type 18 is TCPDIAG_GETSOCK, flags REQUEST | DUMP.
+    let mut request = vec![0_u8; 16 + 60];
+    request[0..4].copy_from_slice(&76_u32.to_ne_bytes());
+    request[4..6].copy_from_slice(&18_u16.to_ne_bytes());
+    request[6..8].copy_from_slice(&0x301_u16.to_ne_bytes());
+    request[16 + 52..16 + 56].copy_from_slice(&0x3FFE_u32.to_ne_bytes());
+    socket.send(&request, 0)?;
+    let mut buffer = vec![0_u8; 64 * 1024];
+    loop {
+        let received = socket.recv(&mut &mut buffer[..], 0)?;
+        // NLMSG_DONE comes as the last message of its datagram, or alone.
+        let mut at = 0;
+        while at + 16 <= received {
+            let length = u32::from_ne_bytes(buffer[at..at + 4].try_into()?) as usize;
+            match u16::from_ne_bytes(buffer[at + 4..at + 6].try_into()?) {
+                3 => return Ok(start.elapsed()),
+                2 => return Err("the kernel refused the dump".into()),
+                _ => at += length.max(16).next_multiple_of(4),
+            }
+        }
+    }
+}
+
+/// One readlink per descriptor of every process, spread over the cores by process.
+fn bare_links() -> Outcome<Duration> {
+    let start = Instant::now();
+    let processes: Vec<_> = std::fs::read_dir("/proc")?
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().bytes().all(|byte| byte.is_ascii_digit()))
+        .map(|entry| entry.path().join("fd"))
+        .collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(dir) = processes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    read_links_of(dir);
+                }
+            });
+        }
+    });
+    Ok(start.elapsed())
+}
+
+fn read_links_of(dir: &std::path::Path) {
+    use rustix::fs::{Mode, OFlags, RawDir, open, readlinkat_raw};
+    use std::mem::MaybeUninit;
+    let Ok(fd) = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    let mut names = [MaybeUninit::<u8>::uninit(); 32 * 1024];
+    let mut entries = RawDir::new(&fd, &mut names);
+    while let Some(Ok(entry)) = entries.next() {
+        let mut target = [MaybeUninit::<u8>::uninit(); 64];
+        let _ = readlinkat_raw(&fd, entry.file_name(), &mut target);
+    }
+}
+
+fn closewatch(args: &[&str]) -> Outcome<Duration> {
+    timed(env!("CARGO_BIN_EXE_closewatch"), args)
+}
+
+fn timed(program: &str, args: &[&str]) -> Outcome<Duration> {
+    let start = Instant::now();
+    let status = Command::new(program).args(args).stdout(Stdio::null()).status()?;
+    let took = start.elapsed();
+    if status.success() { Ok(took) } else { Err(format!("{program} {args:?} ended with {status}").into()) }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
