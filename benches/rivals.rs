@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
-use nix::sys::resource::{Resource, UsageWho, getrusage, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
 const HOLD: &str = "CLOSEWATCH_BENCH_HOLD";
 const INSIDE: &str = "CLOSEWATCH_BENCH_INSIDE";

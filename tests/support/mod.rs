@@ -127,3 +127,57 @@ pub fn listen(address: &str) -> TcpListener {
     let address: SocketAddr = address.parse().expect("an address");
     TcpListener::bind(address).unwrap_or_else(|error| panic!("{address}: {error}"))
 }
+
+/// Lets this process open as many descriptors as the machine allows.
+pub fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).expect("the hard limit may be reached");
+}
+
+/// What `closewatch report --netns current --json` prints with these further options, parsed.
+pub fn report_json(options: &[&str]) -> serde_json::Value {
+    json_of(closewatch().args(["report", "--netns", "current", "--json"]).args(options))
+}
+
+/// The JSON that a command prints; it must succeed and keep stderr empty.
+pub fn json_of(command: &mut Command) -> serde_json::Value {
+    let output = command.output().expect("closewatch starts");
+    assert!(output.status.success(), "{}: {}", output.status, text(&output.stderr));
+    assert_eq!(text(&output.stderr), "", "nothing on stderr beside a report");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The entry of a list of the report for which the field has this value.
+pub fn entry<'a>(
+    report: &'a serde_json::Value,
+    list: &str,
+    field: &str,
+    value: &serde_json::Value,
+) -> &'a serde_json::Value {
+    let found = report[list].as_array().expect("a list").iter().find(|entry| entry[field] == *value);
+    found.unwrap_or_else(|| panic!("no entry of {list} has {field} = {value}: {:#}", report[list]))
+}
+
+/// Holds the counts of a report's states against those of `ss -tan`.
+pub fn assert_states_match_ss(states: &serde_json::Value, ss: &BTreeMap<String, u64>) {
+    let spellings = [
+        ("established", "ESTAB"),
+        ("syn_sent", "SYN-SENT"),
+        ("syn_recv", "SYN-RECV"),
+        ("fin_wait1", "FIN-WAIT-1"),
+        ("fin_wait2", "FIN-WAIT-2"),
+        ("time_wait", "TIME-WAIT"),
+        ("close_wait", "CLOSE-WAIT"),
+        ("last_ack", "LAST-ACK"),
+        ("listen", "LISTEN"),
+        ("closing", "CLOSING"),
+    ];
+    for (token, label) in spellings {
+        assert_eq!(
+            states[token].as_u64(),
+            Some(ss.get(label).copied().unwrap_or(0)),
+            "{token}: {states} against {ss:?}"
+        );
+    }
+}
