@@ -1,5 +1,5 @@
 //! What the tests share: namespaces of their own, loud skips, and the words of `ss`.
-#![allow(dead_code, reason = "every test file compiles this module and uses its own part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses its own part of it")]
 
 use std::collections::BTreeMap;
 use std::io::Write;
