@@ -198,13 +198,13 @@ fn read_port_settings_under(root: &Path, gaps: &mut Vec<Gap>) -> PortSettings {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
     use super::*;
 
     /// A made-up `/proc/sys` with these settings.
-    fn root_with(settings: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(in crate::capture) fn root_with(settings: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a temporary directory");
         for (name, text) in settings {
             let path = root.path().join(name.replace('.', "/"));
