@@ -369,6 +369,15 @@ mod tests {
     }
 
     #[test]
+    fn a_row_that_ends_within_its_inode_has_no_inode() {
+        let row = TCP.lines().nth(4).expect("a row with an inode");
+        let end = row.find("619432").expect("its inode") + 4;
+        let table = parse(&row.as_bytes()[..end], Family::V4);
+        assert_eq!(table.sockets, []);
+        assert_eq!(table.gaps[0].why, "line 1: the column ref is missing");
+    }
+
+    #[test]
     fn a_row_that_the_kernel_shows_twice_counts_once() {
         let row = TCP.lines().nth(4).expect("a row with an inode");
         let other_inode = row.replace(" 619432 ", " 619433 ");
