@@ -1,5 +1,10 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
+pub mod counters;
+pub mod netns;
+pub mod proc_net;
+pub mod sysctl;
+
 use std::time::{Duration, Instant};
 
 use crate::model::selection::Selection;
