@@ -1,5 +1,9 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
+pub mod bytecode;
+pub mod inet_diag;
+pub mod netlink;
+
 use std::time::{Duration, Instant};
 
 use crate::model::selection::Selection;
