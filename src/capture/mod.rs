@@ -1,6 +1,9 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
+pub mod bytecode;
 pub mod counters;
+pub mod inet_diag;
+pub mod netlink;
 pub mod netns;
 pub mod proc_net;
 pub mod sysctl;
