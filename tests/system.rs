@@ -1,6 +1,5 @@
 //! What is read beside the socket tables, and the text tables, against a real kernel.
 
-#[allow(unreachable_pub, reason = "`pub` there means: for the test files")]
 mod support;
 
 use std::fs;
