@@ -1,5 +1,17 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
+mod cgroup;
+mod descriptors;
+mod proc_dir;
+mod process_details;
+mod process_gaps;
+pub mod procfs;
+mod runtime;
+mod targets;
+mod users;
+mod visibility;
+mod workers;
+
 use std::time::{Duration, Instant};
 
 use crate::model::selection::Selection;
