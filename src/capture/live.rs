@@ -15,9 +15,7 @@ use super::{
     proc_net, sysctl,
 };
 use crate::census::pools;
-use crate::model::snapshot::{
-    Gap, Hides, Host, HostLimits, Namespace, PortAnswers, ProcessScan, Snapshot, SourceKind,
-};
+use crate::model::snapshot::{Gap, Hides, Host, HostLimits, Namespace, PortAnswers, ProcessScan, Snapshot, SourceKind};
 use crate::model::socket::{Inode, NetNsIndex, SocketRecord};
 
 /// The host that this program runs on.
@@ -34,7 +32,9 @@ impl SnapshotSource for LiveHost {
         gaps.extend(seen.gaps);
         let scan = match links {
             Some(links) => describe(links, &seen.sockets, taken_at, &host, request),
-            None => Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped },
+            None => {
+                Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped }
+            }
         };
         gaps.extend(scan.gaps);
         let mut snapshot = Snapshot {

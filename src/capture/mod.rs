@@ -1,12 +1,24 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
 pub mod bytecode;
+mod cgroup;
 pub mod counters;
+mod descriptors;
 pub mod inet_diag;
+pub mod live;
 pub mod netlink;
 pub mod netns;
+mod proc_dir;
 pub mod proc_net;
+mod process_details;
+mod process_gaps;
+pub mod procfs;
+mod runtime;
 pub mod sysctl;
+mod targets;
+mod users;
+mod visibility;
+mod workers;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,71 @@
+//! One list of work for all cores.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::Deadline;
+
+/// What came of a list of work.
+#[derive(Debug)]
+pub(super) struct Spread<R> {
+    /// What each worker gathered.
+    pub(super) gathered: Vec<R>,
+    /// How many items, counted from the front, were worked on; the deadline passed before the others.
+    pub(super) n_done: usize,
+}
+
+/// Works through the items on as many threads as there are cores. Each worker takes the next item when it is free, so
+/// the largest should come first, and gathers what it finds in a value of its own.
+///
+/// The calling thread works too: on a host where no more threads can be made it does all the work.
+pub(super) fn spread<T: Sync, R: Send>(
+    items: &[T],
+    deadline: Deadline,
+    start: impl Fn() -> R + Sync,
+    work: impl Fn(&mut R, &T) + Sync,
+) -> Spread<R> {
+    let next = AtomicUsize::new(0);
+    let n_done = AtomicUsize::new(0);
+    let run = || {
+        let mut gathered = start();
+        while !deadline.has_passed() {
+            let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            n_done.fetch_add(1, Ordering::Relaxed);
+            work(&mut gathered, item);
+        }
+        gathered
+    };
+    let n_threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let gathered = thread::scope(|scope| {
+        let spawn = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
+        let helpers: Vec<_> = (1..n_threads).filter_map(spawn).collect();
+        let mut gathered = vec![run()];
+        for helper in helpers {
+            gathered.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        gathered
+    });
+    Spread { gathered, n_done: n_done.into_inner() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_item_is_worked_on_once() {
+        let items: Vec<u64> = (0..10_000).collect();
+        let spread = spread(&items, Deadline::never(), Vec::new, |seen, item| seen.push(*item));
+        let mut seen = spread.gathered.concat();
+        seen.sort_unstable();
+        assert_eq!((seen, spread.n_done), (items, 10_000));
+    }
+
+    #[test]
+    fn nothing_is_begun_past_the_deadline() {
+        let spread = spread(&[1, 2, 3], Deadline::after(Duration::ZERO), || 0, |sum, item| *sum += item);
+        assert_eq!((spread.gathered.iter().sum::<i32>(), spread.n_done), (0, 0));
+    }
+}
