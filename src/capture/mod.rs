@@ -1,5 +1,7 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
+pub mod port_probe;
+
 use std::time::{Duration, Instant};
 
 use crate::model::selection::Selection;
