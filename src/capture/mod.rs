@@ -8,6 +8,7 @@ pub mod inet_diag;
 pub mod live;
 pub mod netlink;
 pub mod netns;
+pub mod port_probe;
 mod proc_dir;
 pub mod proc_net;
 mod process_details;

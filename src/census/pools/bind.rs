@@ -1,0 +1,267 @@
+//! Ports left for `bind()` of an address to port 0, and for `listen()` without `bind()`.
+//!
+//! By `inet_csk_find_open_port` and `inet_csk_bind_conflict` (kernel `net/ipv4/inet_connection_sock.c`): a port is refused
+//! when any owner's address overlaps the binder's, whatever the owner's state, TIME-WAIT included, and whatever interface
+//! the owner is bound to. The binder meant here is a plain one: with `SO_REUSEADDR` and `net.ipv4.ip_autobind_reuse`
+//! there is practically no limit.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::ledger::{Class, Ledger, holds_port};
+use super::{BindPool, Tally};
+use crate::model::snapshot::{Namespace, PortAnswer, Snapshot};
+use crate::model::socket::{NetNsIndex, SocketRecord};
+use crate::model::tuple::Endpoint;
+
+const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
+/// The pools of every namespace: of `0.0.0.0`, of `::` where there is an IPv6 socket, and of each local address that has
+/// a socket on an ephemeral port. Fewest ports left first.
+///
+/// Link-local addresses are left out: what overlaps them depends on the interface.
+#[must_use]
+pub fn bind_pools(snapshot: &Snapshot) -> Vec<BindPool> {
+    let ledgers = Ledger::open_all(snapshot);
+    let mut pools: Vec<BindPool> = books(snapshot, &ledgers).iter().flat_map(Book::pools).collect();
+    pools.sort_by_key(|pool| (pool.remaining, pool.netns, pool.address));
+    pools
+}
+
+/// The questions that settle what is in doubt: whether an address gets a port that an IPv6 socket is on.
+pub(super) fn doubtful<'a>(
+    snapshot: &'a Snapshot,
+    ledgers: &'a [Option<Ledger>],
+) -> impl Iterator<Item = (NetNsIndex, Endpoint)> + 'a {
+    books(snapshot, ledgers).into_iter().flat_map(|book| {
+        let netns = book.netns;
+        book.in_doubt().into_iter().map(move |endpoint| (netns, endpoint))
+    })
+}
+
+/// Whom the owners of a port shut out: bits.
+mod shut {
+    /// Somebody is on the port: `::` is shut out.
+    pub(super) const OWNED: u8 = 1;
+    /// Every IPv4 address.
+    pub(super) const V4: u8 = 1 << 1;
+    /// Every IPv4 address, unless an owner is IPv6-only.
+    pub(super) const V4_PERHAPS: u8 = 1 << 2;
+    /// `0.0.0.0`.
+    pub(super) const ANY_V4: u8 = 1 << 3;
+    /// `0.0.0.0`, unless an owner is IPv6-only.
+    pub(super) const ANY_V4_PERHAPS: u8 = 1 << 4;
+    /// Every IPv6 address.
+    pub(super) const V6: u8 = 1 << 5;
+}
+
+/// The owners of one namespace's ephemeral ports, as a binder sees them.
+struct Book<'a> {
+    netns: NetNsIndex,
+    namespace: &'a Namespace,
+    ledger: &'a Ledger,
+    /// By port, from the first of the range on: bits of [`shut`].
+    shut: Vec<u8>,
+    /// The owners that are bound to an address: each port of each address once, by address.
+    own: Vec<Endpoint>,
+    has_v6: bool,
+}
+
+fn books<'a>(snapshot: &'a Snapshot, ledgers: &'a [Option<Ledger>]) -> Vec<Book<'a>> {
+    let mut books: Vec<Option<Book<'_>>> = Vec::with_capacity(ledgers.len());
+    for (nth, (ledger, namespace)) in ledgers.iter().zip(&snapshot.namespaces).enumerate() {
+        books.push(ledger.as_ref().map(|ledger| Book {
+            netns: NetNsIndex(nth as u32),
+            namespace,
+            ledger,
+            shut: vec![0; ledger.range.span() as usize],
+            own: Vec::new(),
+            has_v6: false,
+        }));
+    }
+    for socket in &snapshot.sockets {
+        if let Some(book) = &mut books[socket.netns.0 as usize] {
+            book.enter(socket);
+        }
+    }
+    let mut books: Vec<Book<'_>> = books.into_iter().flatten().collect();
+    for book in &mut books {
+        book.own.sort_unstable();
+        book.own.dedup();
+    }
+    books
+}
+
+impl Book<'_> {
+    fn enter(&mut self, socket: &SocketRecord) {
+        let local = socket.tuple.local;
+        self.has_v6 |= local.address.is_ipv6();
+        if !holds_port(socket) || !self.ledger.range.contains(local.port) {
+            return;
+        }
+        let shut = &mut self.shut[usize::from(local.port - self.ledger.range.first)];
+        *shut |= shut::OWNED;
+        *shut |= match (local.address, local.is_wildcard()) {
+            (IpAddr::V4(_), true) => shut::V4 | shut::ANY_V4,
+            (IpAddr::V4(_), false) => shut::ANY_V4,
+            (IpAddr::V6(_), true) => {
+                shut::V6
+                    | match socket.v6only {
+                        Some(true) => 0,
+                        Some(false) => shut::V4 | shut::ANY_V4,
+                        None => shut::V4_PERHAPS | shut::ANY_V4_PERHAPS,
+                    }
+            }
+            // `ipv4_rcv_saddr_equal` looks at IPV6_V6ONLY of the owner and at nothing else when the binder is 0.0.0.0.
+            (IpAddr::V6(_), false) => match socket.v6only {
+                Some(true) => 0,
+                Some(false) => shut::ANY_V4,
+                None => shut::ANY_V4_PERHAPS,
+            },
+        };
+        if !local.is_wildcard() && !is_link_local(local.address) {
+            self.own.push(local);
+        }
+    }
+
+    fn pools(&self) -> Vec<BindPool> {
+        let own = self.own.chunk_by(|a, b| a.address == b.address);
+        let wildcards = [Some(ANY_V4), self.has_v6.then_some(ANY_V6)].into_iter().flatten();
+        let mut pools: Vec<BindPool> = wildcards.map(|address| self.wildcard(address)).collect();
+        let (v4, v6) = (self.common(shut::V4, shut::V4_PERHAPS), self.common(shut::V6, 0));
+        pools.extend(own.map(|own| {
+            let common = if own[0].address.is_ipv4() { &v4 } else { &v6 };
+            self.pool(own[0].address, own, common)
+        }));
+        pools
+    }
+
+    fn wildcard(&self, address: IpAddr) -> BindPool {
+        let common = match address {
+            IpAddr::V4(_) => self.common(shut::ANY_V4, shut::ANY_V4_PERHAPS),
+            IpAddr::V6(_) => self.common(shut::OWNED, 0),
+        };
+        self.pool(address, &[], &common)
+    }
+
+    /// What each port is to the addresses that these bits shut out, surely and perhaps.
+    fn common(&self, surely: u8, perhaps: u8) -> Common {
+        let chances: Vec<Chance> = self
+            .ledger
+            .ports()
+            .zip(&self.shut)
+            .map(|((_, class), shut)| match class {
+                Class::Reserved => Chance::None,
+                _ if shut & surely != 0 => Chance::None,
+                _ if shut & perhaps != 0 => Chance::UnlessDualStack,
+                // Where the kernel lets a `connect()` share the port, nobody came by bind(), seen or not.
+                Class::Open => Chance::Sure,
+                Class::Unseen | Class::Shared | Class::Blocked => Chance::UnlessHidden,
+            })
+            .collect();
+        let mut tally = Tally::default();
+        for chance in &chances {
+            if let Some(count) = chance.count_in(&mut tally) {
+                *count += 1;
+            }
+        }
+        Common { chances, tally }
+    }
+
+    /// The pool of an address that has these ports itself.
+    fn pool(&self, address: IpAddr, own: &[Endpoint], common: &Common) -> BindPool {
+        let first = self.ledger.range.first;
+        let mut tally = common.tally;
+        let mut change = |port: u16, to: Chance| {
+            if let Some(count) = common.chances[usize::from(port - first)].count_in(&mut tally) {
+                *count -= 1;
+                if let Some(count) = to.count_in(&mut tally) {
+                    *count += 1;
+                }
+            }
+        };
+        own.iter().for_each(|endpoint| change(endpoint.port, Chance::None));
+        let answers = self.answers(address).filter(|(endpoint, _)| own.binary_search(endpoint).is_err());
+        for (endpoint, answer) in answers {
+            match answer {
+                PortAnswer::Usable => change(endpoint.port, Chance::Sure),
+                PortAnswer::Refused => change(endpoint.port, Chance::None),
+            }
+        }
+        let is_sure = |port: u16| {
+            let endpoint = Endpoint::new(address, port);
+            match self.namespace.answers.bind.get(&endpoint) {
+                Some(answer) => *answer == PortAnswer::Usable,
+                None => {
+                    let chance = common.chances[usize::from(port - first)];
+                    matches!(chance, Chance::Sure | Chance::UnlessHidden) && own.binary_search(&endpoint).is_err()
+                }
+            }
+        };
+        tally.odd = self.ledger.odd_ends().is_some_and(|ends| ends.into_iter().any(is_sure));
+        let (remaining, remaining_at_least, doubts) = tally.bounds(self.ledger.hidden);
+        let usable = self.ledger.usable();
+        BindPool { netns: self.netns, address, usable, used: usable - remaining, remaining, remaining_at_least, doubts }
+    }
+
+    /// The kernel's answers for this address on ports of the range.
+    fn answers(&self, address: IpAddr) -> impl Iterator<Item = (Endpoint, PortAnswer)> + '_ {
+        let range = self.ledger.range;
+        let span = Endpoint::new(address, range.first)..=Endpoint::new(address, range.last);
+        self.namespace.answers.bind.range(span).map(|(endpoint, answer)| (*endpoint, *answer))
+    }
+
+    fn in_doubt(&self) -> Vec<Endpoint> {
+        let v4: BTreeSet<IpAddr> = self.own.iter().map(|own| own.address).filter(IpAddr::is_ipv4).collect();
+        let mut endpoints = Vec::new();
+        let mut collect = |address: IpAddr, common: &Common| {
+            for ((port, _), chance) in self.ledger.ports().zip(&common.chances) {
+                let endpoint = Endpoint::new(address, port);
+                let known =
+                    self.namespace.answers.bind.contains_key(&endpoint) || self.own.binary_search(&endpoint).is_ok();
+                if *chance == Chance::UnlessDualStack && !known {
+                    endpoints.push(endpoint);
+                }
+            }
+        };
+        collect(ANY_V4, &self.common(shut::ANY_V4, shut::ANY_V4_PERHAPS));
+        let common = self.common(shut::V4, shut::V4_PERHAPS);
+        if common.tally.v6only > 0 {
+            v4.into_iter().for_each(|address| collect(address, &common));
+        }
+        endpoints
+    }
+}
+
+/// The chance that a binder gets a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chance {
+    None,
+    UnlessDualStack,
+    UnlessHidden,
+    Sure,
+}
+
+impl Chance {
+    /// Where it is counted, if it is.
+    fn count_in(self, tally: &mut Tally) -> Option<&mut u32> {
+        match self {
+            Self::None => None,
+            Self::UnlessDualStack => Some(&mut tally.v6only),
+            Self::UnlessHidden => Some(&mut tally.unlisted),
+            Self::Sure => Some(&mut tally.sure),
+        }
+    }
+}
+
+/// What a whole family of binders has in common.
+struct Common {
+    chances: Vec<Chance>,
+    tally: Tally,
+}
+
+/// `fe80::/10`; IPv4 link-local addresses have no scope.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}

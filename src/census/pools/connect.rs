@@ -1,0 +1,293 @@
+//! Ports left for `connect()`, by source and destination.
+//!
+//! By `__inet_hash_connect` and `__inet_check_established` (kernel `net/ipv4/inet_hashtables.c`): a port is passed over
+//! when it is reserved or closed to all (see `ledger`), and when a socket has the very four-tuple, on the same interface or
+//! on none; unless that one is a TIME-WAIT that may be taken over (`tcp_twsk_unique`, `net/ipv4/tcp_ipv4.c`).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::ledger::{Class, Ledger, holds_port};
+use super::{PortPool, Tally};
+use crate::attribution::{Owner, Owners};
+use crate::model::ports::{PortSettings, TimeWaitReuse};
+use crate::model::process::ProcessIndex;
+use crate::model::snapshot::{Namespace, PortAnswer, Snapshot};
+use crate::model::socket::{NetNsIndex, SocketKind, SocketRecord, Timer};
+use crate::model::state::{StateCounts, TcpState};
+use crate::model::tuple::Endpoint;
+
+/// How long a TIME-WAIT lasts, milliseconds (`TCP_TIMEWAIT_LEN`, kernel `include/net/tcp.h`).
+const TIME_WAIT_MS: u32 = 60_000;
+/// A tick of the slowest kernel clock (`HZ=100`), milliseconds: what is left of a TIME-WAIT is counted in ticks.
+const TICK_MS: u32 = 10;
+/// The interface `lo` of every namespace (`LOOPBACK_IFINDEX`).
+const LOOPBACK_INTERFACE: u32 = 1;
+
+/// All pools that are in use: those with a connection that was opened from here and whose local port the ephemeral range
+/// holds. Fewest ports left first, then most used.
+///
+/// An accepted connection whose listener is gone cannot be told from one that was opened from here and makes a pool too.
+#[must_use]
+pub fn connect_pools(snapshot: &Snapshot, owners: &Owners) -> Vec<PortPool> {
+    let ledgers = Ledger::open_all(snapshot);
+    let bases: Vec<Option<Base>> = ledgers.iter().map(|ledger| ledger.as_ref().map(Base::of)).collect();
+    let mut pools = Vec::new();
+    for members in routes(snapshot, &ledgers).chunk_by(|a, b| a.route == b.route) {
+        let netns = snapshot.sockets[members[0].socket as usize].netns;
+        let at = netns.0 as usize;
+        let (Some(ledger), Some(base)) = (&ledgers[at], &bases[at]) else { continue };
+        let sockets = members.iter().map(|member| (member.socket as usize, &snapshot.sockets[member.socket as usize]));
+        let outgoing = sockets.clone().map(|(_, socket)| socket).filter(|socket| is_outgoing(socket, ledger));
+        let mut keys: Vec<Key> = outgoing.map(Key::of).collect();
+        keys.sort_unstable_by_key(|key| key.interface);
+        keys.dedup();
+        for key in keys {
+            let all = sockets.clone().map(|(_, socket)| socket);
+            let conflicts = conflicts(all, key.interface, ledger, &snapshot.namespaces[at]);
+            let mut pool = base.pool(key, &conflicts, ledger);
+            let own = sockets.clone().filter(|(_, socket)| socket.interface == key.interface);
+            (pool.states, pool.holders) = inhabitants(own, owners);
+            pools.push(pool);
+        }
+    }
+    pools.sort_by_cached_key(|pool| {
+        (pool.remaining, Reverse(pool.used), pool.netns, pool.source, pool.destination, pool.interface)
+    });
+    pools
+}
+
+/// The pool of one source and destination, also of one that nobody uses yet; its holders are left out. `None` when the
+/// namespace's range or reserved ports are unknown.
+#[must_use]
+pub fn pool_for(
+    snapshot: &Snapshot,
+    netns: NetNsIndex,
+    source: IpAddr,
+    destination: Endpoint,
+    interface: u32,
+) -> Option<PortPool> {
+    let key = Key { netns, source: source.to_canonical(), destination, interface };
+    let ledger = Ledger::open(snapshot, netns)?;
+    let sockets = snapshot.sockets.iter().filter(|socket| {
+        let tuple = &socket.tuple;
+        socket.netns == netns && tuple.local.address == key.source && tuple.remote == destination && holds_port(socket)
+    });
+    let conflicts = conflicts(sockets.clone(), interface, &ledger, &snapshot.namespaces[netns.0 as usize]);
+    let mut pool = Base::of(&ledger).pool(key, &conflicts, &ledger);
+    for socket in sockets.filter(|socket| socket.interface == interface) {
+        pool.states.add(socket.state);
+    }
+    Some(pool)
+}
+
+/// Which pool it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    netns: NetNsIndex,
+    source: IpAddr,
+    destination: Endpoint,
+    interface: u32,
+}
+
+impl Key {
+    fn of(socket: &SocketRecord) -> Self {
+        Self {
+            netns: socket.netns,
+            source: socket.tuple.local.address,
+            destination: socket.tuple.remote,
+            interface: socket.interface,
+        }
+    }
+}
+
+/// Whether `connect()` may take over the connection, and with it the port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Takeover {
+    No,
+    Perhaps,
+    Surely,
+}
+
+/// Whether a new connection with the same four-tuple may take this socket's place.
+///
+/// A dump tells neither whether the connection used timestamps nor, after the setting was changed, whether it was made
+/// under the old one: only the kernel's answer makes it sure.
+pub(super) fn takeover(socket: &SocketRecord, namespace: &Namespace) -> Takeover {
+    if socket.kind != SocketKind::TimeWait || socket.state != TcpState::TimeWait {
+        return Takeover::No;
+    }
+    match namespace.answers.time_wait.get(&socket.tuple) {
+        Some(PortAnswer::Usable) => return Takeover::Surely,
+        Some(PortAnswer::Refused) => return Takeover::No,
+        None => {}
+    }
+    let reusable = match namespace.ports.tw_reuse {
+        Some(TimeWaitReuse::Off) => false,
+        Some(TimeWaitReuse::Loopback) => is_loopback(socket),
+        Some(TimeWaitReuse::Global) | None => true,
+    };
+    if reusable && is_old_enough(socket.timer, &namespace.ports) { Takeover::Perhaps } else { Takeover::No }
+}
+
+fn is_loopback(socket: &SocketRecord) -> bool {
+    socket.interface == LOOPBACK_INTERFACE
+        || socket.tuple.local.address.is_loopback()
+        || socket.tuple.remote.address.is_loopback()
+}
+
+/// Without the setting, before Linux 6.14, two readings of a clock of whole seconds must differ: any age may do.
+fn is_old_enough(timer: Timer, settings: &PortSettings) -> bool {
+    match (timer, settings.tw_reuse_delay_ms) {
+        (Timer::TimeWait(left_ms), Some(delay_ms)) => TIME_WAIT_MS.saturating_sub(left_ms) + TICK_MS > delay_ms,
+        _ => true,
+    }
+}
+
+/// A socket and the number of the route, source to destination, that it is on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Member {
+    route: u32,
+    socket: u32,
+}
+
+/// The sockets on every route that a pool in use is for, route by route.
+fn routes(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<Member> {
+    let mut numbers: HashMap<(NetNsIndex, IpAddr, Endpoint), u32> = HashMap::new();
+    let mut members = Vec::new();
+    let mut others = Vec::new();
+    for (index, socket) in snapshot.sockets.iter().enumerate() {
+        let Some(ledger) = &ledgers[socket.netns.0 as usize] else { continue };
+        if is_outgoing(socket, ledger) {
+            let next = numbers.len() as u32;
+            let route = *numbers.entry(route_of(socket)).or_insert(next);
+            members.push(Member { route, socket: index as u32 });
+        } else if holds_port(socket) && socket.tuple.remote.port != 0 {
+            others.push(index as u32);
+        }
+    }
+    for index in others {
+        if let Some(&route) = numbers.get(&route_of(&snapshot.sockets[index as usize])) {
+            members.push(Member { route, socket: index });
+        }
+    }
+    members.sort_unstable();
+    members
+}
+
+fn route_of(socket: &SocketRecord) -> (NetNsIndex, IpAddr, Endpoint) {
+    (socket.netns, socket.tuple.local.address, socket.tuple.remote)
+}
+
+fn is_outgoing(socket: &SocketRecord, ledger: &Ledger) -> bool {
+    let inactive = matches!(socket.state, TcpState::Listen | TcpState::Close | TcpState::BoundInactive);
+    holds_port(socket)
+        && !inactive
+        && socket.tuple.remote.port != 0
+        && ledger.range.contains(socket.tuple.local.port)
+        && !ledger.is_accepted(&socket.tuple.local)
+}
+
+/// A port of the pool that somebody has for this very destination: whether he can be displaced, at worst and at best. Two
+/// connections of one four-tuple stand side by side when one of them is bound to an interface.
+struct Conflict {
+    port: u16,
+    at_worst: Takeover,
+    at_best: Takeover,
+}
+
+/// The conflicts on a route, by port, of ports that are not closed anyway.
+fn conflicts<'a>(
+    sockets: impl Iterator<Item = &'a SocketRecord>,
+    interface: u32,
+    ledger: &Ledger,
+    namespace: &Namespace,
+) -> Vec<Conflict> {
+    let mut found: Vec<(u16, Takeover)> = sockets
+        .filter(|socket| socket.interface == 0 || socket.interface == interface)
+        .map(|socket| (socket.tuple.local.port, socket))
+        .filter(|(port, _)| matches!(ledger.class(*port), Some(Class::Open | Class::Shared)))
+        .map(|(port, socket)| (port, takeover(socket, namespace)))
+        .collect();
+    found.sort_unstable();
+    let by_port = found.chunk_by(|a, b| a.0 == b.0);
+    by_port.map(|same| Conflict { port: same[0].0, at_worst: same[0].1, at_best: same[same.len() - 1].1 }).collect()
+}
+
+/// What all pools of a namespace have in common.
+struct Base {
+    usable: u32,
+    open: u32,
+    unseen: u32,
+    shared: u32,
+    blocked: u32,
+}
+
+impl Base {
+    fn of(ledger: &Ledger) -> Self {
+        Self {
+            usable: ledger.usable(),
+            open: ledger.count(Class::Open),
+            unseen: ledger.count(Class::Unseen),
+            shared: ledger.count(Class::Shared),
+            blocked: ledger.count(Class::Blocked),
+        }
+    }
+
+    /// The pool in which these conflicts stand, without its sockets.
+    fn pool(&self, key: Key, conflicts: &[Conflict], ledger: &Ledger) -> PortPool {
+        let mut tally = Tally { sure: self.open, unlisted: self.unseen, shared: self.shared, ..Tally::default() };
+        for conflict in conflicts {
+            match ledger.class(conflict.port) {
+                Some(Class::Open) => tally.sure -= 1,
+                _ => tally.shared -= 1,
+            }
+            match (conflict.at_worst, conflict.at_best) {
+                (Takeover::Surely, _) => tally.sure += 1,
+                (_, Takeover::No) => {}
+                _ => tally.time_wait += 1,
+            }
+        }
+        let is_sure = |port: u16| match conflicts.binary_search_by_key(&port, |conflict| conflict.port) {
+            Ok(nth) => conflicts[nth].at_worst == Takeover::Surely,
+            Err(_) => matches!(ledger.class(port), Some(Class::Open | Class::Unseen)),
+        };
+        tally.odd = ledger.odd_ends().is_some_and(|ends| ends.into_iter().any(is_sure));
+        let (remaining, remaining_at_least, doubts) = tally.bounds(ledger.hidden);
+        PortPool {
+            netns: key.netns,
+            source: key.source,
+            destination: key.destination,
+            interface: key.interface,
+            usable: self.usable,
+            used: self.usable - remaining,
+            remaining,
+            remaining_at_least,
+            blocked: self.blocked,
+            doubts,
+            states: StateCounts::default(),
+            holders: Vec::new(),
+        }
+    }
+}
+
+/// The states of the sockets, and who holds them, most first.
+fn inhabitants<'a>(
+    sockets: impl Iterator<Item = (usize, &'a SocketRecord)>,
+    owners: &Owners,
+) -> (StateCounts, Vec<(ProcessIndex, u64)>) {
+    let mut states = StateCounts::default();
+    let mut counts: BTreeMap<ProcessIndex, u64> = BTreeMap::new();
+    for (index, socket) in sockets {
+        states.add(socket.state);
+        if let Owner::Held(holders) = owners.of(index) {
+            for holder in holders {
+                *counts.entry(*holder).or_default() += 1;
+            }
+        }
+    }
+    let mut holders: Vec<_> = counts.into_iter().collect();
+    holders.sort_by_key(|(process, count)| (Reverse(*count), *process));
+    (states, holders)
+}
