@@ -49,8 +49,9 @@ pub enum Queues {
     Listen {
         /// `sk_ack_backlog`.
         waiting: u32,
-        /// `sk_max_ack_backlog`: the smaller of `listen()`'s argument and `net.core.somaxconn`.
-        limit: u32,
+        /// `sk_max_ack_backlog`: the smaller of `listen()`'s argument and `net.core.somaxconn`. `None` when the source does
+        /// not tell (`/proc/net/tcp`).
+        limit: Option<u32>,
     },
 }
 
