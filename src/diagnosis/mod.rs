@@ -8,6 +8,7 @@ mod close_wait_leak;
 mod connect_unanswered;
 mod conntrack;
 mod coverage;
+pub mod explain;
 mod fd_limit;
 pub mod finding;
 mod fix;
