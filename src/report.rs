@@ -2,8 +2,9 @@
 
 use crate::attribution::{self, Owners};
 use crate::census::{self, Census, Query};
+use crate::diagnosis;
+use crate::diagnosis::finding::{Finding, Verdict};
 use crate::diagnosis::policy::Policy;
-use crate::diagnosis::{self, Finding, Verdict};
 use crate::model::snapshot::Snapshot;
 
 /// All that a renderer may know.
@@ -34,6 +35,6 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, policy: &'a Policy) -
     let census = census::take(snapshot, &owners, query);
     let findings = diagnosis::judge(snapshot, &census, policy);
     let verdict = diagnosis::verdict(&findings);
-    let headline = diagnosis::headline(snapshot, &census, &findings, verdict);
+    let headline = diagnosis::headline(snapshot, &census, policy, &findings);
     Report { snapshot, query, policy, owners, census, findings, verdict, headline }
 }

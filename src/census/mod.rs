@@ -9,7 +9,7 @@ mod tally;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::attribution::Owners;
+use crate::attribution::{Owners, Unresolved};
 use crate::census::age::Age;
 use crate::census::pools::{BindPool, PortPool};
 use crate::model::ports::NamedPortRange;
@@ -52,6 +52,9 @@ pub struct Census {
     pub listeners: Vec<ListenerCensus>,
     /// Sockets that no process is known to hold.
     pub unowned: Unowned,
+    /// The CLOSE-WAIT and unread sockets that some program holds and nobody could see which, by namespace and user; most
+    /// CLOSE-WAIT first.
+    pub strangers: Vec<StrangerCensus>,
     /// How much of what could be attributed was.
     pub coverage: Coverage,
 }
@@ -94,6 +97,11 @@ pub struct CloseWaitCensus {
     pub with_unread_bytes: u64,
     /// Bytes not read, FINs left out.
     pub unread_bytes: u64,
+    /// The fewest bytes, FIN left out, that one of `with_unread_bytes` holds unread; 0 when there is none.
+    pub unread_least: u64,
+    /// The most bytes, FIN left out, that one of them holds unread. Equal to the fewest when every socket was abandoned at
+    /// the same place: a fingerprint of the code that leaks.
+    pub unread_most: u64,
     /// Those that may have been written to after the peer's FIN: perhaps a half-close in use, not a leak.
     pub maybe_half_close: u64,
     /// Those that keepalive probes watch.
@@ -138,6 +146,17 @@ pub enum Direction {
     Outbound,
     /// The peer: the local port is one that is listened on.
     Inbound,
+}
+
+impl Direction {
+    /// For machines.
+    #[must_use]
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Inbound => "inbound",
+        }
+    }
 }
 
 /// The sockets to or from one peer.
@@ -191,6 +210,21 @@ pub struct Unowned {
     pub time_wait: u64,
     /// In any other state.
     pub other: u64,
+}
+
+/// The CLOSE-WAIT and unread sockets of one user whose processes are not known: hidden from the reader, or not looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StrangerCensus {
+    /// The namespace.
+    pub netns: NetNsIndex,
+    /// Who created or accepted the sockets; `None` when the source does not tell.
+    pub uid: Option<u32>,
+    /// Whether holders were looked for at all.
+    pub reason: Unresolved,
+    /// Those with a file of their own: what waits at a listener for `accept()` is not among them.
+    pub close_wait: CloseWaitCensus,
+    /// Their ESTABLISHED sockets whose receive queue stands unread.
+    pub unread: UnreadCensus,
 }
 
 /// How much of what could be attributed was.

@@ -1,0 +1,144 @@
+//! What could not be seen, and whether a leak could hide there.
+//!
+//! Unknown, because a warning may be hidden: whole sockets, or the ports of a namespace whose range was not read.
+//! Info, because the counts stand without it: holders (every socket is still counted, aged and graded by its user), ages (a
+//! leak whose age is missing makes an Unknown of its own), ports in part (the numbers are bounds and say so), limits.
+
+use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
+use crate::diagnosis::scene::Scene;
+use crate::model::snapshot::{Gap, Hides};
+use crate::model::text::printable;
+use crate::model::wording::{count, counted};
+
+pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
+    let ranges_known = scene.snapshot.namespaces.iter().all(|namespace| namespace.ports.range.is_some());
+    let is_blinding = |gap: &&Gap| match gap.hides {
+        Hides::Sockets => true,
+        Hides::Ports => !ranges_known,
+        Hides::Ages | Hides::Owners | Hides::Limits => false,
+    };
+    let (blinding, others): (Vec<&Gap>, Vec<&Gap>) = scene.snapshot.gaps.iter().partition(is_blinding);
+    let blinding = finding(scene, Severity::Unknown, &blinding).or_else(|| unread_range(scene, ranges_known));
+    blinding.into_iter().chain(finding(scene, Severity::Info, &others)).collect()
+}
+
+/// A range that is missing while no gap says why.
+fn unread_range(scene: &Scene<'_>, ranges_known: bool) -> Option<Finding> {
+    let gap = Gap {
+        what: "the ephemeral port range".to_owned(),
+        why: "the source does not tell it".to_owned(),
+        hides: Hides::Ports,
+        count: 1,
+    };
+    if ranges_known { None } else { finding(scene, Severity::Unknown, &[&gap]) }
+}
+
+fn finding(scene: &Scene<'_>, severity: Severity, gaps: &[&Gap]) -> Option<Finding> {
+    let (first, others) = gaps.split_first()?;
+    let more = match others.len() {
+        0 => String::new(),
+        n => format!("; and {}", counted(n as u64, "more gap", "more gaps")),
+    };
+    let coverage = scene.census.coverage;
+    let hidden = |hides: Hides| gaps.iter().filter(|gap| gap.hides == hides).map(|gap| gap.count).sum();
+    Some(Finding {
+        rule: Rule::Coverage,
+        severity,
+        confidence: Confidence::Certain,
+        subject: Subject::Host,
+        summary: format!("not seen: {}{more}", sentence(first)),
+        details: gaps.iter().map(|gap| format!("{}; it may hide {}.", sentence(gap), what_hides(gap.hides))).collect(),
+        evidence: vec![
+            Evidence::count("gaps", gaps.len() as u64, None, Unit::Count),
+            Evidence::count("sockets_gaps", hidden(Hides::Sockets), None, Unit::Count),
+            Evidence::count("owners_gaps", hidden(Hides::Owners), None, Unit::Count),
+            Evidence::count("attributed", coverage.attributed, None, Unit::Sockets),
+            Evidence::count("attributable", coverage.attributable, None, Unit::Sockets),
+        ],
+        remedies: vec![Remedy::new(When::Now, "look again as root, or with the capability that the gap names")],
+        will_not_help: Vec::new(),
+    })
+}
+
+/// `descriptors of 12 processes (permission denied; needs CAP_SYS_PTRACE)`.
+fn sentence(gap: &Gap) -> String {
+    let times = if gap.count > 1 && !gap.what.contains(&gap.count.to_string()) {
+        format!(", {} times", count(gap.count))
+    } else {
+        String::new()
+    };
+    format!("{}{times} ({})", printable(&gap.what), printable(&gap.why))
+}
+
+fn what_hides(hides: Hides) -> &'static str {
+    match hides {
+        Hides::Sockets => "whole sockets, and a leak among them",
+        Hides::Ports => "how many ports are left",
+        Hides::Ages => "how old a CLOSE-WAIT is",
+        Hides::Owners => "who holds a socket, and how near its holder is to its limit of descriptors",
+        Hides::Limits => "a limit or a counter beside the socket tables",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::finding::Verdict;
+    use crate::diagnosis::scripted::Script;
+
+    fn script(hides: Hides, n: u64) -> Script {
+        let mut script = Script::new();
+        let what = "descriptors of processes".to_owned();
+        let why = "permission denied; needs CAP_SYS_PTRACE".to_owned();
+        script.snapshot.gaps.push(Gap { what, why, hides, count: n });
+        script
+    }
+
+    #[test]
+    fn unseen_sockets_leave_the_verdict_open() {
+        let script = script(Hides::Sockets, 1);
+        let finding = script.only(Rule::Coverage);
+        assert_eq!(finding.severity, Severity::Unknown);
+        assert_eq!(script.verdict(), Verdict::Unknown);
+        assert!(
+            finding.details[0].ends_with("it may hide whole sockets, and a leak among them."),
+            "{:?}",
+            finding.details
+        );
+    }
+
+    #[test]
+    fn unseen_holders_are_told_and_the_counts_stand() {
+        let script = script(Hides::Owners, 12);
+        let finding = script.only(Rule::Coverage);
+        assert_eq!(finding.severity, Severity::Info);
+        assert_eq!(
+            finding.summary,
+            "not seen: descriptors of processes, 12 times (permission denied; needs CAP_SYS_PTRACE)"
+        );
+        assert_eq!(script.verdict(), Verdict::Ok);
+    }
+
+    #[test]
+    fn ports_are_unknown_only_without_a_range() {
+        let mut script = script(Hides::Ports, 1);
+        assert_eq!(script.verdict(), Verdict::Ok);
+        script.namespace().ports.range = None;
+        assert_eq!(script.verdict(), Verdict::Unknown);
+        script.snapshot.gaps.clear();
+        assert_eq!(script.only(Rule::Coverage).severity, Severity::Unknown);
+    }
+
+    #[test]
+    fn a_look_that_missed_nothing_is_no_finding() {
+        Script::new().none(Rule::Coverage);
+    }
+
+    #[test]
+    fn the_words_of_a_gap_cannot_act_on_a_terminal() {
+        let mut script = script(Hides::Sockets, 1);
+        script.snapshot.gaps[0].what = "namespace \u{1b}[31m\n".to_owned();
+        let finding = script.only(Rule::Coverage);
+        assert!(finding.summary.contains("namespace \\u{1b}[31m\\n"), "{}", finding.summary);
+    }
+}

@@ -1,0 +1,93 @@
+//! Who is blamed: a process, or the unseen processes of a user.
+
+use crate::attribution::Unresolved;
+use crate::census::StrangerCensus;
+use crate::diagnosis::finding::{Remedy, Subject, When};
+use crate::diagnosis::remedy;
+use crate::diagnosis::scene::Scene;
+use crate::model::process::{ProcessIndex, Runtime};
+use crate::model::socket::NetNsIndex;
+
+/// Who holds the sockets that a finding is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// A process.
+    Process(ProcessIndex),
+    /// Processes of this user, which could not be seen or were not looked for.
+    Stranger {
+        /// The user; `None` when that is not known either.
+        uid: Option<u32>,
+        /// Why they are not known.
+        reason: Unresolved,
+    },
+}
+
+impl Owner {
+    /// The owner of these sockets.
+    pub(super) fn of(stranger: &StrangerCensus) -> Self {
+        Self::Stranger { uid: stranger.uid, reason: stranger.reason }
+    }
+
+    /// `telegraf[1234] (telegraf.service) holds`.
+    pub(super) fn holds(self, scene: &Scene<'_>) -> String {
+        match self {
+            Self::Process(process) => format!("{} holds", scene.who_and_where(process)),
+            Self::Stranger { uid, reason } => {
+                let user = uid.map_or_else(String::new, |uid| format!(" of user {uid}"));
+                let why = match reason {
+                    Unresolved::NotLooked => "were not looked for",
+                    Unresolved::NoHolderSeen => "could not be seen",
+                };
+                format!("processes{user} that {why} hold")
+            }
+        }
+    }
+
+    /// `telegraf[1234]`, or a word for who is not known.
+    pub(super) fn who(self, scene: &Scene<'_>) -> String {
+        match self {
+            Self::Process(process) => scene.who(process),
+            Self::Stranger { .. } => "the program".to_owned(),
+        }
+    }
+
+    /// What the finding is about.
+    pub(super) fn subject(self, netns: NetNsIndex) -> Subject {
+        match self {
+            Self::Process(process) => Subject::Process(process),
+            Self::Stranger { .. } => Subject::Namespace(netns),
+        }
+    }
+
+    /// Why the process is not named.
+    pub(super) fn why_unknown(self) -> Option<&'static str> {
+        match self {
+            Self::Process(_) => None,
+            Self::Stranger { reason: Unresolved::NoHolderSeen, .. } => Some(
+                "No descriptor that this user may read refers to them: the process is hidden (needs CAP_SYS_PTRACE, or root), \
+                 or the descriptors are in flight or registered with io_uring.",
+            ),
+            Self::Stranger { reason: Unresolved::NotLooked, .. } => {
+                Some("Which process holds them was not looked for, as asked.")
+            }
+        }
+    }
+
+    /// What relieves at once.
+    pub(super) fn restart(self, scene: &Scene<'_>) -> Remedy {
+        match self {
+            Self::Process(process) => remedy::restart(scene, process, remedy::RELIEF),
+            Self::Stranger { .. } => {
+                Remedy::new(When::Now, "look again as root, at all processes, to learn who holds them; then restart it")
+            }
+        }
+    }
+
+    /// What runs the program.
+    pub(super) fn runtime(self, scene: &Scene<'_>) -> Runtime {
+        match self {
+            Self::Process(process) => scene.process(process).map_or(Runtime::Unknown, |process| process.runtime),
+            Self::Stranger { .. } => Runtime::Unknown,
+        }
+    }
+}

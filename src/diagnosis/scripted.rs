@@ -1,0 +1,316 @@
+//! Looks made by hand, for the tests of the rules: a host at rest, to which each test adds what its rule is about.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use crate::attribution::Unresolved;
+use crate::census::age::Age;
+use crate::census::pools::{BindPool, PortPool};
+use crate::census::{
+    Census, CloseWaitCensus, Coverage, Direction, ListenerCensus, PeerCensus, ProcessCensus, StrangerCensus, Unowned,
+    UnreadCensus,
+};
+use crate::diagnosis::finding::{Finding, Rule, Verdict};
+use crate::diagnosis::policy::Policy;
+use crate::diagnosis::scene::Scene;
+use crate::diagnosis::{headline, judge, verdict};
+use crate::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
+use crate::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
+use crate::model::snapshot::{
+    Host, HostLimits, Namespace, NetNs, PortAnswers, ProcessScan, Snapshot, SourceKind, TcpCounters,
+};
+use crate::model::socket::{Inode, NetNsIndex, PortBinding, Queues, SocketKind, SocketRecord, Timer};
+use crate::model::state::{StateCounts, TcpState};
+use crate::model::tuple::{Endpoint, Family, FourTuple};
+
+/// The address of the scripted host.
+pub(super) const HERE: &str = "10.0.0.5";
+/// How many ports its range has.
+pub(super) const USABLE: u32 = 28_232;
+
+/// `10.0.3.7:443` or `[fe80::1]:443`.
+pub(super) fn endpoint(text: &str) -> Endpoint {
+    let address: SocketAddr = text.parse().expect("an address and a port");
+    Endpoint::new(address.ip(), address.port())
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
+}
+
+/// An age of so many seconds, known exactly.
+pub(super) fn exactly(seconds: u64) -> Age {
+    let age = Duration::from_secs(seconds);
+    Age { at_least: age, at_most: Some(age), exact: true }
+}
+
+/// CLOSE-WAIT sockets that are all stuck and of which only the FIN is unread.
+pub(super) fn stuck(count: u64, seconds: u64) -> CloseWaitCensus {
+    CloseWaitCensus {
+        count,
+        stuck: count,
+        oldest: Some(exactly(seconds)),
+        eof_unread: count,
+        ..CloseWaitCensus::default()
+    }
+}
+
+/// A snapshot and its census, kept in step by hand.
+pub(super) struct Script {
+    pub(super) snapshot: Snapshot,
+    pub(super) census: Census,
+    policy: Policy,
+}
+
+impl Script {
+    /// A host at rest: one namespace with the usual range, no sockets, no gaps.
+    pub(super) fn new() -> Self {
+        let ports = PortSettings {
+            range: Some(EphemeralRange { first: 32_768, last: 60_999 }),
+            reserved: Some(PortSet::default()),
+            tw_reuse: Some(TimeWaitReuse::Loopback),
+            tw_reuse_delay_ms: Some(1_000),
+            timestamps: Some(true),
+            autobind_reuse: Some(false),
+            fin_timeout_s: Some(60),
+        };
+        let namespace = Namespace {
+            id: NetNs { inode: Some(4_026_531_840), name: "init".to_owned() },
+            ports,
+            sockstat: None,
+            counters: TcpCounters::default(),
+            conntrack: None,
+            answers: PortAnswers::default(),
+            took: Duration::ZERO,
+        };
+        let snapshot = Snapshot {
+            taken_at: SystemTime::UNIX_EPOCH,
+            host: Host::default(),
+            source: SourceKind::Scripted,
+            namespaces: vec![namespace],
+            sockets: Vec::new(),
+            processes: Vec::new(),
+            holdings: Vec::new(),
+            scan: ProcessScan::All,
+            limits: HostLimits::default(),
+            gaps: Vec::new(),
+        };
+        let census = Census {
+            totals: StateCounts::default(),
+            namespaces: vec![StateCounts::default()],
+            processes: Vec::new(),
+            port_ranges: Vec::new(),
+            port_pools: Vec::new(),
+            bind_pools: Vec::new(),
+            peers: Vec::new(),
+            listeners: Vec::new(),
+            unowned: Unowned::default(),
+            strangers: Vec::new(),
+            coverage: Coverage::default(),
+        };
+        Self { snapshot, census, policy: Policy::default() }
+    }
+
+    pub(super) fn scene(&self) -> Scene<'_> {
+        Scene { snapshot: &self.snapshot, census: &self.census, policy: &self.policy }
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        judge(&self.snapshot, &self.census, &self.policy)
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        verdict(&self.findings())
+    }
+
+    pub(super) fn headline(&self) -> String {
+        headline(&self.snapshot, &self.census, &self.policy, &self.findings())
+    }
+
+    /// The one finding of the rule.
+    pub(super) fn only(&self, rule: Rule) -> Finding {
+        let mut found: Vec<Finding> = self.findings().into_iter().filter(|finding| finding.rule == rule).collect();
+        assert_eq!(found.len(), 1, "{rule:?} found {found:#?}");
+        found.remove(0)
+    }
+
+    /// Holds the rule to find nothing.
+    pub(super) fn none(&self, rule: Rule) {
+        let found: Vec<Finding> = self.findings().into_iter().filter(|finding| finding.rule == rule).collect();
+        assert!(found.is_empty(), "{rule:?} found {found:#?}");
+    }
+
+    pub(super) fn namespace(&mut self) -> &mut Namespace {
+        &mut self.snapshot.namespaces[0]
+    }
+
+    /// A process that holds no socket yet.
+    pub(super) fn process(&mut self, name: &str, pid: u32) -> ProcessIndex {
+        let index = ProcessIndex(u32::try_from(self.snapshot.processes.len()).expect("few processes"));
+        self.snapshot.processes.push(Process {
+            key: ProcessKey { pid, start_ticks: u64::from(pid) },
+            name: name.to_owned(),
+            started_at: None,
+            exe: None,
+            uid: Some(999),
+            user: None,
+            placement: Some(Placement::default()),
+            netns: None,
+            fds_open: None,
+            fds_limit: None,
+            runtime: Runtime::Unknown,
+        });
+        self.census.processes.push(ProcessCensus {
+            process: index,
+            netns: NetNsIndex(0),
+            states: StateCounts::default(),
+            port_ranges: Vec::new(),
+            close_wait: CloseWaitCensus::default(),
+            unread: UnreadCensus::default(),
+        });
+        index
+    }
+
+    fn known(&mut self, process: ProcessIndex) -> &mut Process {
+        &mut self.snapshot.processes[process.0 as usize]
+    }
+
+    pub(super) fn unit(&mut self, process: ProcessIndex, unit: &str) {
+        self.known(process).placement.get_or_insert_default().unit = Some(unit.to_owned());
+    }
+
+    pub(super) fn container(&mut self, process: ProcessIndex, container: &str) {
+        self.known(process).placement.get_or_insert_default().container = Some(container.to_owned());
+    }
+
+    pub(super) fn runtime(&mut self, process: ProcessIndex, runtime: Runtime) {
+        self.known(process).runtime = runtime;
+    }
+
+    pub(super) fn fds(&mut self, process: ProcessIndex, open: u64, limit: Option<u64>) {
+        let known = self.known(process);
+        (known.fds_open, known.fds_limit) = (Some(open), limit);
+    }
+
+    /// Gives the process these CLOSE-WAIT, all to or from `peers`, the counts as even as they come.
+    pub(super) fn close_wait(&mut self, process: ProcessIndex, mut held: CloseWaitCensus, peers: &[Endpoint]) {
+        held.destinations = spread(held.count, peers);
+        let census = &mut self.census.processes[process.0 as usize];
+        census.states[TcpState::CloseWait] = held.count;
+        census.close_wait = held;
+    }
+
+    /// CLOSE-WAIT of user 999 whose holder is not known.
+    pub(super) fn strangers(&mut self, mut held: CloseWaitCensus, reason: Unresolved, peer: Endpoint) {
+        held.destinations = vec![(peer, held.count)];
+        let (netns, uid, unread) = (NetNsIndex(0), Some(999), UnreadCensus::default());
+        self.census.unowned.close_wait += held.count;
+        self.census.strangers.push(StrangerCensus { netns, uid, reason, close_wait: held, unread });
+    }
+
+    /// Gives the process open connections that nobody has read for ten minutes.
+    pub(super) fn unread(&mut self, process: ProcessIndex, n: u64, bytes: u64, peer: Endpoint) {
+        let census = &mut self.census.processes[process.0 as usize];
+        census.unread =
+            UnreadCensus { stalled: n, bytes, oldest: Some(Duration::from_secs(600)), destinations: vec![(peer, n)] };
+    }
+
+    /// A peer that this host connects to, or that connects to this host.
+    pub(super) fn peer(&mut self, direction: Direction, endpoint: Endpoint) -> &mut PeerCensus {
+        let (address, port) = (endpoint.address, endpoint.port);
+        let (netns, states, holders) = (NetNsIndex(0), StateCounts::default(), Vec::new());
+        self.census.peers.push(PeerCensus { netns, direction, address, port, states, holders });
+        self.census.peers.last_mut().expect("just pushed")
+    }
+
+    /// A destination that this host connects to.
+    pub(super) fn destination(&mut self, destination: Endpoint) {
+        self.peer(Direction::Outbound, destination);
+    }
+
+    /// The pool from here to the destination.
+    pub(super) fn pool(&mut self, destination: Endpoint, used: u32) -> &mut PortPool {
+        self.census.port_pools.push(PortPool {
+            netns: NetNsIndex(0),
+            source: address(HERE),
+            destination,
+            interface: 0,
+            usable: USABLE,
+            used,
+            remaining: USABLE - used,
+            remaining_at_least: USABLE - used,
+            blocked: 0,
+            doubts: Vec::new(),
+            states: StateCounts::default(),
+            holders: Vec::new(),
+        });
+        self.census.port_pools.last_mut().expect("just pushed")
+    }
+
+    pub(super) fn bind_pool(&mut self, at: &str, used: u32) {
+        self.census.bind_pools.push(BindPool {
+            netns: NetNsIndex(0),
+            address: address(at),
+            usable: USABLE,
+            used,
+            remaining: USABLE - used,
+            remaining_at_least: USABLE - used,
+            doubts: Vec::new(),
+        });
+    }
+
+    /// A listener on all addresses, on a port that its program chose.
+    pub(super) fn listener(&mut self, process: ProcessIndex, port: u16) -> &mut ListenerCensus {
+        let local = Endpoint::new(address("0.0.0.0"), port);
+        let socket = self.snapshot.sockets.len();
+        self.socket(TcpState::Listen, local, endpoint("0.0.0.0:0")).binding = PortBinding::Explicit;
+        let range = self.snapshot.namespaces[0].ports.range;
+        self.census.listeners.push(ListenerCensus {
+            socket,
+            netns: NetNsIndex(0),
+            local,
+            waiting: 0,
+            limit: Some(128),
+            close_wait_not_accepted: 0,
+            oldest_not_accepted: None,
+            holders: vec![process],
+            in_ephemeral_range: range.is_some_and(|range| range.contains(port)),
+        });
+        self.census.listeners.last_mut().expect("just pushed")
+    }
+
+    /// One row of the kernel's tables.
+    pub(super) fn socket(&mut self, state: TcpState, local: Endpoint, remote: Endpoint) -> &mut SocketRecord {
+        let inode = Inode(1_000 + self.snapshot.sockets.len() as u64);
+        self.snapshot.sockets.push(SocketRecord {
+            netns: NetNsIndex(0),
+            state,
+            kind: SocketKind::Full,
+            family: Family::V4,
+            tuple: FourTuple { local, remote },
+            interface: 0,
+            cookie: None,
+            inode: Some(inode),
+            uid: Some(999),
+            cgroup: None,
+            queues: Queues::Data { recv: 1, send: 0 },
+            timer: Timer::Off,
+            binding: PortBinding::Auto,
+            v6only: None,
+            clocks: None,
+            mptcp: None,
+        });
+        self.snapshot.sockets.last_mut().expect("just pushed")
+    }
+
+    /// Lets the process hold the socket.
+    pub(super) fn hold(&mut self, process: ProcessIndex, inode: Inode) {
+        self.snapshot.holdings.push(Holding { inode, process, fd: 7 });
+    }
+}
+
+fn spread(count: u64, peers: &[Endpoint]) -> Vec<(Endpoint, u64)> {
+    let n = peers.len() as u64;
+    let share = |nth: u64| count / n + u64::from(nth < count % n);
+    peers.iter().zip(0..).map(|(peer, nth)| (*peer, share(nth))).collect()
+}
