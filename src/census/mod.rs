@@ -3,6 +3,7 @@
 //! Pure. One pass over the sockets fills the counts; [`pools`] makes a second over those that hold a port.
 
 pub mod age;
+mod hoard;
 pub mod pools;
 mod tally;
 
@@ -260,6 +261,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         peers: tally.peers,
         listeners: tally.listeners,
         unowned: tally.unowned,
+        strangers: tally.strangers,
         coverage: tally.coverage,
     }
 }

@@ -1,22 +1,20 @@
 //! The one pass over the sockets that fills every count of the census but the ports left.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::age::{self, Age};
+use super::hoard::{Hoard, keep_oldest, most_first};
 use super::{
-    CloseWaitCensus, Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, Unowned,
-    UnreadCensus, age,
+    Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, StrangerCensus, Unowned,
 };
-use crate::attribution::{Owner, Owners};
-use crate::census::age::Age;
+use crate::attribution::{Owner, Owners, Unresolved};
 use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::process::{ProcessIndex, ProcessKey};
 use crate::model::snapshot::Snapshot;
-use crate::model::socket::{NetNsIndex, Queues, SocketKind, SocketRecord, Timer};
+use crate::model::socket::{NetNsIndex, Queues, SocketKind, SocketRecord};
 use crate::model::state::{StateCounts, TcpState};
-use crate::model::tuple::Endpoint;
 
 /// What the pass counts; the fields are those of the census.
 pub(super) struct Tally {
@@ -27,6 +25,7 @@ pub(super) struct Tally {
     pub(super) peers: Vec<PeerCensus>,
     pub(super) listeners: Vec<ListenerCensus>,
     pub(super) unowned: Unowned,
+    pub(super) strangers: Vec<StrangerCensus>,
     pub(super) coverage: Coverage,
 }
 
@@ -53,6 +52,7 @@ struct Pass<'a> {
     peers: HashMap<(NetNsIndex, Direction, IpAddr, u16), PeerTally>,
     listeners: HashMap<usize, ListenerCensus>,
     unowned: Unowned,
+    strangers: HashMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>,
     coverage: Coverage,
 }
 
@@ -73,6 +73,7 @@ impl<'a> Pass<'a> {
             peers: HashMap::new(),
             listeners: HashMap::new(),
             unowned: Unowned::default(),
+            strangers: HashMap::new(),
             coverage: Coverage::default(),
         }
     }
@@ -133,6 +134,10 @@ impl<'a> Pass<'a> {
             TcpState::TimeWait => self.unowned.time_wait += 1,
             _ if seen.socket.is_close_wait() => self.unowned.close_wait += 1,
             _ => self.unowned.other += 1,
+        }
+        if let Owner::Unresolved(reason) = owner {
+            let key = (seen.socket.netns, seen.socket.uid, reason);
+            self.strangers.entry(key).or_default().add(seen.socket, seen.age, self.query.stuck_after);
         }
         if let Owner::NotAccepted(listener) = owner
             && seen.socket.is_close_wait()
@@ -215,9 +220,24 @@ impl<'a> Pass<'a> {
             peers,
             listeners,
             unowned: self.unowned,
+            strangers: finish_strangers(self.strangers),
             coverage: self.coverage,
         }
     }
+}
+
+/// The owners unknown that hold something they should have let go of.
+fn finish_strangers(strangers: HashMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>) -> Vec<StrangerCensus> {
+    let finish = |((netns, uid, reason), hoard): ((NetNsIndex, Option<u32>, Unresolved), Hoard)| {
+        let (close_wait, unread) = hoard.finish();
+        StrangerCensus { netns, uid, reason, close_wait, unread }
+    };
+    let mut strangers: Vec<StrangerCensus> = strangers.into_iter().map(finish).collect();
+    strangers.retain(|stranger| stranger.close_wait.count + stranger.unread.stalled > 0);
+    strangers.sort_by_key(|stranger| {
+        (std::cmp::Reverse((stranger.close_wait.count, stranger.unread.stalled)), stranger.netns, stranger.uid)
+    });
+    strangers
 }
 
 /// One socket and what the pass has already found out about it.
@@ -232,10 +252,7 @@ struct Tallied {
     namespaces: HashMap<NetNsIndex, u64>,
     states: StateCounts,
     ranges: Vec<StateCounts>,
-    close_wait: CloseWaitCensus,
-    close_wait_peers: HashMap<Endpoint, u64>,
-    unread: UnreadCensus,
-    unread_peers: HashMap<Endpoint, u64>,
+    hoard: Hoard,
 }
 
 impl Tallied {
@@ -244,103 +261,31 @@ impl Tallied {
             namespaces: HashMap::new(),
             states: StateCounts::default(),
             ranges: vec![StateCounts::default(); ranges],
-            close_wait: CloseWaitCensus::default(),
-            close_wait_peers: HashMap::new(),
-            unread: UnreadCensus::default(),
-            unread_peers: HashMap::new(),
+            hoard: Hoard::default(),
         }
     }
 
     fn add(&mut self, seen: &Seen<'_>, stuck_after: Duration, is_first_holder: bool) {
-        let socket = seen.socket;
-        *self.namespaces.entry(socket.netns).or_default() += 1;
-        self.states.add(socket.state);
+        *self.namespaces.entry(seen.socket.netns).or_default() += 1;
+        self.states.add(seen.socket.state);
         for range in seen.ranges {
-            self.ranges[*range].add(socket.state);
+            self.ranges[*range].add(seen.socket.state);
         }
-        if socket.is_close_wait() {
-            self.close_wait.add(seen, stuck_after);
-            self.close_wait.inherited += u64::from(!is_first_holder);
-            *self.close_wait_peers.entry(socket.tuple.remote).or_default() += 1;
-        } else if let Some(waited) = stalled_for(socket, stuck_after) {
-            self.unread.stalled += 1;
-            self.unread.bytes += u64::from(socket.unread());
-            self.unread.oldest = self.unread.oldest.max(Some(waited));
-            *self.unread_peers.entry(socket.tuple.remote).or_default() += 1;
+        self.hoard.add(seen.socket, seen.age, stuck_after);
+        if seen.socket.is_close_wait() && !is_first_holder {
+            self.hoard.inherit();
         }
     }
 
-    fn finish(mut self, process: ProcessIndex) -> ProcessCensus {
-        self.close_wait.destinations = most_first(self.close_wait_peers);
-        self.unread.destinations = most_first(self.unread_peers);
+    fn finish(self, process: ProcessIndex) -> ProcessCensus {
+        let (close_wait, unread) = self.hoard.finish();
         let netns = most_first(self.namespaces).first().map_or(NetNsIndex(0), |(netns, _)| *netns);
-        ProcessCensus {
-            process,
-            netns,
-            states: self.states,
-            port_ranges: self.ranges,
-            close_wait: self.close_wait,
-            unread: self.unread,
-        }
+        ProcessCensus { process, netns, states: self.states, port_ranges: self.ranges, close_wait, unread }
     }
-}
-
-impl CloseWaitCensus {
-    fn add(&mut self, seen: &Seen<'_>, stuck_after: Duration) {
-        let socket = seen.socket;
-        self.count += 1;
-        self.mptcp += u64::from(socket.mptcp == Some(TcpState::CloseWait) && socket.state != TcpState::CloseWait);
-        self.keepalive += u64::from(matches!(socket.timer, Timer::KeepAlive(_)));
-        // The FIN counts one in the receive queue until the end of file is read (kernel tcp_diag_get_info).
-        match socket.unread() {
-            0 => self.eof_read += 1,
-            unread => {
-                self.eof_unread += 1;
-                self.with_unread_bytes += u64::from(unread > 1);
-                self.unread_bytes += u64::from(unread - 1);
-            }
-        }
-        let Some(age) = seen.age else {
-            self.age_unknown += 1;
-            return;
-        };
-        if age.at_least >= stuck_after {
-            self.stuck += 1;
-        } else if age.at_most.is_none_or(|at_most| at_most >= stuck_after) {
-            self.maybe_stuck += 1;
-        }
-        self.maybe_half_close += u64::from(age::may_be_half_close(socket, age));
-        keep_oldest(&mut self.oldest, Some(age));
-    }
-}
-
-fn keep_oldest(oldest: &mut Option<Age>, age: Option<Age>) {
-    let rank = |age: &Age| (age.at_least, age.at_most);
-    if let Some(age) = age
-        && oldest.as_ref().is_none_or(|oldest| rank(oldest) < rank(&age))
-    {
-        *oldest = Some(age);
-    }
-}
-
-/// For how long an open connection has had data that nobody reads; `None` when it has none, for less than the threshold, or
-/// when its clocks are not known.
-fn stalled_for(socket: &SocketRecord, stuck_after: Duration) -> Option<Duration> {
-    if socket.state != TcpState::Established || socket.unread() == 0 {
-        return None;
-    }
-    let waited = Duration::from_millis(socket.clocks?.last_data_recv_ms.into());
-    (waited >= stuck_after).then_some(waited)
 }
 
 fn started(key: ProcessKey) -> (u64, u32) {
     (key.start_ticks, key.pid)
-}
-
-fn most_first<K: Ord + Hash>(counts: HashMap<K, u64>) -> Vec<(K, u64)> {
-    let mut counts: Vec<(K, u64)> = counts.into_iter().collect();
-    counts.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
-    counts
 }
 
 #[derive(Default)]
