@@ -15,8 +15,8 @@ use rustix::path::DecInt;
 
 use super::proc_dir::{BUFFER_BYTES, is_gone, parse_decimal};
 
-/// So many descriptors are one piece of work: some milliseconds, so that all cores share the table of one process.
-const WINDOW: u32 = 2048;
+/// So many descriptors are one piece of work: a few milliseconds, so that all cores share the table of one process.
+const WINDOW: u32 = 1024;
 /// `socket:[18446744073709551615]` is 29 bytes long. A longer link is no socket, and it does no harm to cut it off.
 const LINK_BYTES: usize = 32;
 
@@ -169,8 +169,8 @@ mod tests {
         let sizes = [
             TableSize::Open(0),
             TableSize::Open(1),
-            TableSize::Open(2048),
-            TableSize::Open(2049),
+            TableSize::Open(u64::from(WINDOW)),
+            TableSize::Open(u64::from(WINDOW) + 1),
             TableSize::Open(28_000),
             TableSize::Open(u64::MAX >> 33),
             TableSize::Places(64),
@@ -187,7 +187,7 @@ mod tests {
             }
             assert_eq!(next, u32::MAX, "{size:?}");
         }
-        assert_eq!(TableSize::Open(28_000).windows().len(), 14);
+        assert_eq!(TableSize::Open(28_000).windows().len(), 28);
     }
 
     #[test]

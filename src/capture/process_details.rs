@@ -26,8 +26,10 @@ pub(super) struct Identity {
     pub(super) key: ProcessKey,
     /// `comm`, as the process set it.
     pub(super) name: String,
-    /// Whether it can have no descriptors: a thread of the kernel, or a process that has ended.
-    pub(super) without_descriptors: bool,
+    /// Whether it is a thread of the kernel, which has no descriptors.
+    pub(super) is_kernel_thread: bool,
+    /// Whether its first thread is ending or has ended: its files pass to root before they are closed.
+    pub(super) is_ending: bool,
 }
 
 /// Reads `stat`. `None` when the process is gone.
@@ -38,11 +40,12 @@ pub(super) fn read_identity(dir: &ProcessDir, pid: u32) -> Result<Option<Identit
         Err(error) => return Err(error.into()),
     };
     let stat = Stat::from_read(text.as_slice()).map_err(|_| Reason::Malformed)?;
-    let is_kernel_thread = stat.flags & StatFlags::PF_KTHREAD.bits() != 0;
+    let has = |flag: StatFlags| stat.flags & flag.bits() != 0;
     Ok(Some(Identity {
         key: ProcessKey { pid, start_ticks: stat.starttime },
+        is_kernel_thread: has(StatFlags::PF_KTHREAD),
+        is_ending: has(StatFlags::PF_EXITING) || matches!(stat.state, 'Z' | 'X'),
         name: stat.comm,
-        without_descriptors: is_kernel_thread || matches!(stat.state, 'Z' | 'X'),
     }))
 }
 
@@ -106,11 +109,11 @@ impl<'a> Describer<'a> {
     }
 
     /// What the selection chooses processes by: the name, and the executable, the unit and the container where they are
-    /// asked for. The other fields are left out. `None` for what cannot have descriptors.
+    /// asked for. The other fields are left out. `None` for a thread of the kernel.
     pub(super) fn describe_membership(&mut self, pid: u32, selection: &Selection) -> Option<Process> {
         let dir = self.root.process(pid).ok()?;
         let identity = match read_identity(&dir, pid) {
-            Ok(identity) => identity.filter(|identity| !identity.without_descriptors)?,
+            Ok(identity) => identity.filter(|identity| !identity.is_kernel_thread)?,
             Err(reason) => {
                 self.unread.push(Unread::new(Thing::Membership, reason, pid));
                 return None;
@@ -228,8 +231,8 @@ fn file_name_of(exe: &Path) -> String {
     name.strip_suffix(" (deleted)").map(str::to_owned).unwrap_or(name)
 }
 
-/// A .NET program that was published with a launcher of its own has `NAME.runtimeconfig.json` beside the launcher `NAME`.
-/// One that was published as a single file looks like any other native program.
+/// A .NET program that was published with a launcher of its own has `NAME.runtimeconfig.json` beside the launcher
+/// `NAME`. One that was published as a single file looks like any other native program.
 fn is_dotnet_host(dir: &ProcessDir, exe: &Path) -> bool {
     let mut config = OsString::from("root");
     config.push(exe);

@@ -170,7 +170,8 @@ fn read_piece(root: &ProcRoot, target: &Target, window: &Window, unread: &mut Ve
             return None;
         }
     };
-    if let Some(error) = found.error.filter(|_| !identity.without_descriptors) {
+    let has_nothing = identity.is_kernel_thread || (identity.is_ending && target.thread.is_none());
+    if let Some(error) = found.error.filter(|_| !has_nothing) {
         unread.push(Unread::new(Thing::Descriptors, error.into(), target.pid));
     }
     let n_seen = found.error.is_none().then_some(found.n_open);
