@@ -11,3 +11,4 @@ pub mod socket;
 pub mod state;
 pub mod text;
 pub mod tuple;
+pub mod wording;
