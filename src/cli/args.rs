@@ -1,0 +1,179 @@
+//! What can be typed: clap's view of the command line, and nothing else.
+//!
+//! The doc comments here are the text of `--help` and of the manual page. What they mean is decided in
+//! [`super::request`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::usage::Refusal;
+
+/// Says who leaks TCP sockets on this host, since when, to whom, how many ephemeral ports are left, and what to do
+///
+/// Every number is read from the running kernel. What may not be read is named, with the capability that would show it.
+/// Without a command, `closewatch` does what `closewatch report` does.
+#[derive(Debug, Parser)]
+#[command(name = "closewatch", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// The command; `report` when there is none.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The options of `report`, which may be given without naming it.
+    #[command(flatten)]
+    pub report: ReportArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Look at this host now: verdict and next action first, then the numbers
+    Report(Box<ReportArgs>),
+    /// Explain a topic; without one, list the topics
+    Explain {
+        /// What to explain
+        topic: Option<Topic>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What `explain` can explain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Topic {
+    /// The JSON Schema of `report --json`
+    JsonSchema,
+}
+
+/// Formats of the report, as they are typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormatArg {
+    /// For people
+    Table,
+    /// For machines: closewatch.report/1
+    Json,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// When standard output is a terminal, TERM is not dumb and NO_COLOR is not set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// For which sockets tcp_info is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TcpInfoArg {
+    /// For CLOSE-WAIT, and for ESTAB when some of them hold unread data
+    CloseWait,
+    /// For every socket: slower
+    All,
+}
+
+/// The options of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// How to print the report
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Output")]
+    pub format: Option<FormatArg>,
+    /// The same as --format json
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+    /// Write to FILE instead of standard output, whole or not at all
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+    /// When to use colour
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
+    pub color: ColorArg,
+    /// Show every row and every reason
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
+
+    /// The network namespace to look at: `current`, or that of a process
+    #[arg(long, value_name = "current|PID", default_value = "current", help_heading = "Where and how to look")]
+    pub netns: String,
+    /// Do not look for the processes that hold the sockets: counts and ports only
+    #[arg(long, help_heading = "Where and how to look")]
+    pub no_processes: bool,
+    /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
+    #[arg(long, help_heading = "Where and how to look")]
+    pub exact: bool,
+    /// For which sockets to read the clocks that tell ages
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        default_value = "close-wait",
+        help_heading = "Where and how to look"
+    )]
+    pub tcp_info: TcpInfoArg,
+    /// From which age on a CLOSE-WAIT is stuck: 90, 90s, 5m, 2h, 1d, 500ms [default: 60s]
+    #[arg(long, value_name = "DURATION", help_heading = "Where and how to look")]
+    pub stuck_after: Option<String>,
+    /// Count in a range of local ports of your own, beside system, ephemeral and user (repeatable)
+    #[arg(long = "port-range", value_name = "NAME=FIRST-LAST", help_heading = "Where and how to look")]
+    pub port_ranges: Vec<String>,
+    /// Stop looking after so many seconds and report what was seen until then [default: no limit]
+    #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
+    pub timeout: Option<String>,
+
+    /// Only sockets of this process (repeatable)
+    #[arg(long = "pid", value_name = "PID", value_delimiter = ',', help_heading = "Filters")]
+    pub pids: Vec<String>,
+    /// Only sockets of processes with this name, or whose executable has it (repeatable)
+    #[arg(long = "process", value_name = "NAME", help_heading = "Filters")]
+    pub processes: Vec<String>,
+    /// Only sockets of processes of this systemd unit (repeatable)
+    #[arg(long = "unit", value_name = "UNIT", help_heading = "Filters")]
+    pub units: Vec<String>,
+    /// Only sockets of processes of this container: its id or the beginning of it (repeatable)
+    #[arg(long = "container", value_name = "ID", help_heading = "Filters")]
+    pub containers: Vec<String>,
+    /// Only sockets in this state, as `ss` or the JSON report spells it (repeatable, or separated by commas)
+    #[arg(long = "state", value_name = "STATE", value_delimiter = ',', help_heading = "Filters")]
+    pub states: Vec<String>,
+    /// Only sockets with this local address or port: 10.0.0.0/8, 443, 8000-8999, 10.0.0.5:443, [::1]:80 (repeatable)
+    #[arg(long, value_name = "ADDRESS|PORTS", value_delimiter = ',', help_heading = "Filters")]
+    pub local: Vec<String>,
+    /// Only sockets with this remote address or port, written as for --local (repeatable)
+    #[arg(long, value_name = "ADDRESS|PORTS", value_delimiter = ',', help_heading = "Filters")]
+    pub peer: Vec<String>,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What is to be said instead of doing anything: a usage error, or the text of `--help` or `--version`.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Refusal> {
+    Cli::try_parse_from(args).map_err(|error| Refusal::from_clap(&error))
+}
+
+/// The command line as clap knows it, for completions and for the manual page.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_help_tells_the_default_age_of_a_stuck_socket() {
+        let help = super::command().render_long_help().to_string();
+        let seconds = crate::diagnosis::policy::Policy::default().stuck_after.as_secs();
+        assert!(help.contains(&format!("500ms [default: {seconds}s]")), "{help}");
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_definitions() {
+        super::command().debug_assert();
+    }
+}

@@ -1,0 +1,214 @@
+//! What was typed becomes what is meant, before any work starts. Pure, but for the one clock that a time limit starts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::args::{ColorArg, FormatArg, ReportArgs, TcpInfoArg};
+use super::usage::UsageError;
+use super::values::{parse_duration, parse_endpoints, parse_netns, parse_pid, parse_port_range, parse_states};
+use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request, TcpInfoChoice};
+use crate::census::Query;
+use crate::diagnosis::policy::Policy;
+use crate::model::ports::NamedPortRange;
+use crate::model::selection::Selection;
+use crate::render::{Detail, Format};
+
+/// One report: what to look at, what to count, how to judge, how to print.
+#[derive(Debug)]
+pub struct ReportJob {
+    /// What to look at.
+    pub request: Request,
+    /// What to count.
+    pub query: Query,
+    /// How to judge.
+    pub policy: Policy,
+    /// How to print.
+    pub output: OutputRequest,
+}
+
+/// How and where to print.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// The format.
+    pub format: Format,
+    /// The file; `None` is standard output.
+    pub file: Option<PathBuf>,
+    /// When to use colour.
+    pub color: ColorArg,
+    /// How many rows and reasons.
+    pub detail: Detail,
+}
+
+impl ReportJob {
+    /// Reads the values, refuses what contradicts itself, and starts the clock of `--timeout`.
+    ///
+    /// # Errors
+    /// The first thing that cannot be acted on.
+    pub fn from_args(args: &ReportArgs) -> Result<Self, UsageError> {
+        let selection = read_selection(args)?;
+        refuse_contradictions(args, &selection)?;
+        let mut policy = Policy::default();
+        if let Some(text) = &args.stuck_after {
+            policy.stuck_after = parse_duration("--stuck-after", text)?;
+        }
+        let query = Query {
+            selection: selection.clone(),
+            port_ranges: read_port_ranges(&args.port_ranges)?,
+            stuck_after: policy.stuck_after,
+        };
+        let request = Request {
+            netns: parse_netns(&args.netns)?,
+            selection,
+            processes: if args.no_processes { ProcessChoice::Skip } else { ProcessChoice::Attribute },
+            tcp_info: match args.tcp_info {
+                TcpInfoArg::CloseWait => TcpInfoChoice::WhereNeeded,
+                TcpInfoArg::All => TcpInfoChoice::All,
+            },
+            port_probe: if args.exact { PortProbeChoice::Exact } else { PortProbeChoice::Bounds },
+            deadline: read_timeout(args.timeout.as_deref())?.map_or_else(Deadline::never, Deadline::after),
+        };
+        Ok(Self { request, query, policy, output: read_output(args) })
+    }
+}
+
+fn read_selection(args: &ReportArgs) -> Result<Selection, UsageError> {
+    for (option, values) in [("--process", &args.processes), ("--unit", &args.units), ("--container", &args.containers)]
+    {
+        if values.iter().any(String::is_empty) {
+            return Err(UsageError::new(format!("{option}: an empty name matches nothing"), "leave the option out"));
+        }
+    }
+    Ok(Selection {
+        states: parse_states(&args.states)?,
+        local: parse_endpoints("--local", &args.local)?,
+        peer: parse_endpoints("--peer", &args.peer)?,
+        pids: args.pids.iter().map(|pid| parse_pid("--pid", pid)).collect::<Result<_, _>>()?,
+        processes: args.processes.clone(),
+        units: args.units.clone(),
+        containers: args.containers.clone(),
+    })
+}
+
+fn refuse_contradictions(args: &ReportArgs, selection: &Selection) -> Result<(), UsageError> {
+    if args.no_processes && selection.by_process() {
+        return Err(UsageError::new(
+            "--no-processes contradicts --pid, --process, --unit and --container",
+            "without processes no socket can be told to be theirs: drop one of the two",
+        ));
+    }
+    if args.json && args.format.is_some_and(|format| format != FormatArg::Json) {
+        return Err(UsageError::new("--json contradicts --format table", "--json is short for --format json"));
+    }
+    Ok(())
+}
+
+fn read_port_ranges(texts: &[String]) -> Result<Vec<NamedPortRange>, UsageError> {
+    let mut ranges: Vec<NamedPortRange> = Vec::new();
+    for text in texts {
+        let range = parse_port_range(text)?;
+        if ranges.iter().any(|earlier| earlier.name == range.name) {
+            return Err(UsageError::new(
+                format!("--port-range: there are two ranges named `{}`", range.name),
+                "give each range a name of its own",
+            ));
+        }
+        ranges.push(range);
+    }
+    Ok(ranges)
+}
+
+fn read_timeout(text: Option<&str>) -> Result<Option<Duration>, UsageError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    let span = parse_duration("--timeout", text)?;
+    if span.is_zero() {
+        return Err(UsageError::new("--timeout: no look fits into no time", "leave the option out for no limit"));
+    }
+    Ok(Some(span))
+}
+
+fn read_output(args: &ReportArgs) -> OutputRequest {
+    let format = if args.json { FormatArg::Json } else { args.format.unwrap_or(FormatArg::Table) };
+    let file = args.output.clone().filter(|file| file.as_os_str() != "-");
+    OutputRequest {
+        format: match format {
+            FormatArg::Table => Format::Table,
+            FormatArg::Json => Format::Json,
+        },
+        file,
+        color: args.color,
+        detail: if args.verbose { Detail::Full } else { Detail::Brief },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::NetNsChoice;
+    use crate::cli::args;
+
+    fn job(typed: &str) -> Result<ReportJob, UsageError> {
+        let words = std::iter::once("closewatch").chain(typed.split_whitespace());
+        let cli = args::parse(words.map(Into::into)).unwrap_or_else(|refusal| panic!("{typed}: {refusal:?}"));
+        ReportJob::from_args(&cli.report)
+    }
+
+    #[test]
+    fn nothing_typed_means_this_namespace_and_everything_in_it() {
+        let job = job("").expect("the defaults are meant");
+        assert_eq!(job.request.netns, NetNsChoice::Current);
+        assert_eq!(job.request.processes, ProcessChoice::Attribute);
+        assert_eq!(job.request.tcp_info, TcpInfoChoice::WhereNeeded);
+        assert_eq!(job.request.port_probe, PortProbeChoice::Bounds);
+        assert_eq!(job.request.deadline, Deadline::never());
+        assert!(job.request.selection.is_everything());
+        assert_eq!(job.policy, Policy::default());
+        assert_eq!(job.query.stuck_after, job.policy.stuck_after);
+        let output = OutputRequest { format: Format::Table, file: None, color: ColorArg::Auto, detail: Detail::Brief };
+        assert_eq!(job.output, output);
+    }
+
+    #[test]
+    fn every_option_reaches_what_it_is_about() {
+        let job = job("--json --output out --netns 12 --exact --tcp-info all --stuck-after 5m -t 2 -v --color never \
+                       --pid 1,2 --pid 3 --process a --unit b --container c --state close-wait,listen \
+                       --local 10.0.0.0/8 --peer :443 --port-range x=1-2 --port-range y=3")
+        .expect("all of it makes sense");
+        assert_eq!(job.request.netns, NetNsChoice::Pid(12));
+        assert_eq!(job.request.port_probe, PortProbeChoice::Exact);
+        assert_eq!(job.request.tcp_info, TcpInfoChoice::All);
+        assert!(job.request.deadline.left().is_some_and(|left| left <= Duration::from_secs(2)));
+        assert_eq!(job.policy.stuck_after, Duration::from_secs(300));
+        assert_eq!(job.query.stuck_after, Duration::from_secs(300));
+        let selection = &job.query.selection;
+        assert_eq!(job.request.selection, *selection);
+        assert_eq!(selection.pids, [1, 2, 3]);
+        assert_eq!((&*selection.processes[0], &*selection.units[0], &*selection.containers[0]), ("a", "b", "c"));
+        assert!(selection.states.is_some() && !selection.local.is_everything() && !selection.peer.is_everything());
+        assert_eq!(job.query.port_ranges.iter().map(|range| range.last).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!((job.output.format, job.output.detail), (Format::Json, Detail::Full));
+        assert_eq!(job.output.file.as_deref(), Some(std::path::Path::new("out")));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for typed in [
+            "--no-processes --pid 1",
+            "--no-processes --process a",
+            "--no-processes --unit a",
+            "--no-processes --container a",
+            "--json --format table",
+            "--port-range a=1-2 --port-range a=3-4",
+            "--timeout 0",
+            "--pid 0",
+            "--pid abc",
+            "--unit=",
+        ] {
+            let error = job(typed).expect_err(typed);
+            assert!(!error.message.is_empty() && !error.hint.is_empty(), "{typed}: {error:?}");
+        }
+        assert!(job("--json --format json").is_ok());
+        assert!(job("--no-processes --state close-wait").is_ok());
+    }
+}

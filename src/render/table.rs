@@ -1,0 +1,49 @@
+//! The report for people: what is wrong and what to do first, then the numbers.
+
+mod coverage;
+mod findings;
+mod grid;
+mod listeners;
+mod pools;
+mod processes;
+mod prose;
+mod sheet;
+mod states;
+
+use std::io::{self, Write};
+
+use self::sheet::Sheet;
+use super::{Detail, Page};
+use crate::diagnosis::Verdict;
+use crate::report::Report;
+
+/// Writes the report as text.
+///
+/// # Errors
+/// Those of `out`.
+pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> io::Result<()> {
+    let mut sheet = Sheet::new(page);
+    findings::write(report, &mut sheet);
+    sheet.blank();
+    states::write_filter(report, &mut sheet);
+    states::write_states(report, &mut sheet);
+    if is_quiet(report, page) {
+        processes::write_holders_of_close_wait(report, &mut sheet);
+    } else {
+        processes::write(report, &mut sheet);
+        pools::write_destinations(report, &mut sheet);
+        states::write_process_ranges(report, &mut sheet);
+        states::write_ranges(report, &mut sheet);
+        listeners::write_listeners(report, &mut sheet);
+        listeners::write_peers(report, &mut sheet);
+        pools::write_bind_pools(report, &mut sheet);
+        coverage::write_limits(report, &mut sheet);
+    }
+    coverage::write(report, &mut sheet);
+    out.write_all(sheet.into_text().as_bytes())
+}
+
+/// Whether nobody needs the tables: nothing is wrong, and the reader asked for nothing in particular.
+fn is_quiet(report: &Report<'_>, page: &Page) -> bool {
+    report.verdict == Verdict::Ok && page.detail == Detail::Brief && report.query.selection.is_everything()
+}

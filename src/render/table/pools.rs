@@ -1,0 +1,127 @@
+//! How many ports are left.
+
+use super::grid::{Align, Column, Grid};
+use super::sheet::{Sheet, rows_shown};
+use super::states::in_words;
+use crate::census::pools::{BindPool, Doubt, PortPool};
+use crate::model::wording::{count, percent};
+use crate::render::Detail;
+use crate::render::words::{between, doubt_phrase, netns_label, process_label, process_name, route, share};
+use crate::report::Report;
+
+/// Writes the pools of `connect()`.
+pub(super) fn write_destinations(report: &Report<'_>, sheet: &mut Sheet) {
+    let pools = &report.census.port_pools;
+    if pools.is_empty() {
+        return;
+    }
+    let mut grid = Grid::new(vec![
+        Column::new("DESTINATIONS", Align::Left, 0),
+        Column::new("used of usable", Align::Right, 0),
+        Column::new("share", Align::Right, 3),
+        Column::new("left", Align::Right, 0),
+        Column::new("mostly", Align::Left, 1),
+        Column::new("namespace", Align::Left, 2),
+        Column::new("bound", Align::Right, 4),
+        Column::new("by state", Align::Left, 5),
+        Column::new("holders", Align::Left, 6),
+    ]);
+    let shown = rows_shown(sheet.page(), pools.len());
+    for pool in &pools[..shown] {
+        grid.push(vec![
+            format!("  {}", route(pool)),
+            used_of(pool.used, pool.usable),
+            percent(share(pool.used, pool.usable)),
+            between(pool.remaining_at_least, pool.remaining),
+            mostly(report, pool),
+            netns_label(report, pool.netns),
+            count(u64::from(pool.blocked)),
+            in_words(&pool.states).join(", "),
+            holders(report, pool),
+        ]);
+    }
+    sheet.grid(&grid, pools.len() - shown, &rest_of(&pools[shown..]));
+    for pool in pools.iter().take(shown) {
+        write_doubts(&route(pool), &pool.doubts, sheet);
+    }
+}
+
+/// Writes the pools of `bind()` to port 0: those that run short, or all in full detail.
+pub(super) fn write_bind_pools(report: &Report<'_>, sheet: &mut Sheet) {
+    let short = |pool: &&BindPool| share(pool.used, pool.usable) >= report.policy.bind_ports.warning;
+    let full = sheet.page().detail == Detail::Full;
+    let pools: Vec<&BindPool> = report.census.bind_pools.iter().filter(|pool| full || short(pool)).collect();
+    if pools.is_empty() {
+        return;
+    }
+    let mut grid = Grid::new(vec![
+        Column::new("BIND TO PORT 0", Align::Left, 0),
+        Column::new("used of usable", Align::Right, 0),
+        Column::new("share", Align::Right, 2),
+        Column::new("left", Align::Right, 0),
+        Column::new("namespace", Align::Left, 1),
+    ]);
+    let shown = rows_shown(sheet.page(), pools.len());
+    for pool in &pools[..shown] {
+        grid.push(vec![
+            format!("  {}", pool.address),
+            used_of(pool.used, pool.usable),
+            percent(share(pool.used, pool.usable)),
+            between(pool.remaining_at_least, pool.remaining),
+            netns_label(report, pool.netns),
+        ]);
+    }
+    sheet.grid(&grid, pools.len() - shown, "");
+    for pool in pools.iter().take(shown) {
+        write_doubts(&pool.address.to_string(), &pool.doubts, sheet);
+    }
+}
+
+fn write_doubts(what: &str, doubts: &[Doubt], sheet: &mut Sheet) {
+    if sheet.page().detail == Detail::Full {
+        for doubt in doubts {
+            let ports = match doubt.ports {
+                1 => "1 port is".to_owned(),
+                ports => format!("{} ports are", count(u64::from(ports))),
+            };
+            sheet.sentence(4, &format!("{what}: {ports} in doubt: {}", doubt_phrase(doubt.reason)));
+        }
+    }
+}
+
+fn used_of(used: u32, usable: u32) -> String {
+    format!("{} of {}", count(u64::from(used)), count(u64::from(usable)))
+}
+
+fn mostly(report: &Report<'_>, pool: &PortPool) -> String {
+    let Some((state, sockets)) = pool.states.iter().max_by_key(|(_, sockets)| *sockets).filter(|(_, most)| *most > 0)
+    else {
+        return String::new();
+    };
+    match pool.holders.first() {
+        Some((process, held)) if held * 2 > sockets => format!("{state} of {}", process_name(report, *process)),
+        _ => state.to_string(),
+    }
+}
+
+fn holders(report: &Report<'_>, pool: &PortPool) -> String {
+    /// Holders that a cell names.
+    const NAMED: usize = 3;
+    let mut names: Vec<String> = pool
+        .holders
+        .iter()
+        .take(NAMED)
+        .map(|(process, sockets)| format!("{} {}", process_label(report, *process), count(*sockets)))
+        .collect();
+    if pool.holders.len() > NAMED {
+        names.push(format!("{} more", pool.holders.len() - NAMED));
+    }
+    names.join(", ")
+}
+
+fn rest_of(pools: &[PortPool]) -> String {
+    match pools.iter().map(|pool| share(pool.used, pool.usable)).max_by(f64::total_cmp) {
+        Some(fullest) => format!("the fullest {} used", percent(fullest)),
+        None => String::new(),
+    }
+}

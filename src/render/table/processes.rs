@@ -1,0 +1,155 @@
+//! Who holds the sockets.
+
+use std::time::SystemTime;
+
+use super::grid::{Align, Column, Grid};
+use super::sheet::{Sheet, rows_shown};
+use super::states::in_words;
+use crate::census::ProcessCensus;
+use crate::census::age::Age;
+use crate::model::process::Process;
+use crate::model::state::{StateCounts, TcpState};
+use crate::model::text::printable;
+use crate::model::wording::{count, span};
+use crate::render::words::{netns_label, process_name};
+use crate::report::Report;
+
+/// Digits of a container's id that tell it from others; runtimes print as many themselves.
+const CONTAINER_DIGITS: usize = 12;
+
+/// Writes the processes, and what no process holds.
+pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
+    let rows: Vec<&ProcessCensus> = report.census.processes.iter().collect();
+    write_rows(report, &rows, sheet);
+    write_unowned(report, sheet);
+}
+
+/// Writes the processes that hold a CLOSE-WAIT.
+pub(super) fn write_holders_of_close_wait(report: &Report<'_>, sheet: &mut Sheet) {
+    let rows: Vec<_> = report.census.processes.iter().filter(|process| process.close_wait.count > 0).collect();
+    write_rows(report, &rows, sheet);
+}
+
+fn write_rows(report: &Report<'_>, rows: &[&ProcessCensus], sheet: &mut Sheet) {
+    if rows.is_empty() {
+        return;
+    }
+    let mut grid = Grid::new(columns());
+    let shown = rows_shown(sheet.page(), rows.len());
+    for row in &rows[..shown] {
+        grid.push(cells(report, row));
+    }
+    let mut rest = StateCounts::default();
+    for row in &rows[shown..] {
+        rest += row.states;
+    }
+    sheet.grid(&grid, rows.len() - shown, &in_words(&rest).join(", "));
+}
+
+fn columns() -> Vec<Column> {
+    vec![
+        Column::new("PROCESSES", Align::Left, 0),
+        Column::new("pid", Align::Right, 0),
+        Column::new("unit", Align::Left, 4),
+        Column::new("close-wait", Align::Right, 0),
+        Column::new("stuck", Align::Right, 6),
+        Column::new("oldest", Align::Right, 1),
+        Column::new("estab", Align::Right, 2),
+        Column::new("listen", Align::Right, 12),
+        Column::new("sockets", Align::Right, 11),
+        Column::new("descriptors", Align::Right, 3),
+        Column::new("namespace", Align::Left, 5),
+        Column::new("user", Align::Left, 7),
+        Column::new("container", Align::Left, 8),
+        Column::new("running", Align::Right, 10),
+        Column::new("started", Align::Left, 13),
+        Column::new("executable", Align::Left, 9),
+    ]
+}
+
+fn cells(report: &Report<'_>, row: &ProcessCensus) -> Vec<String> {
+    let process = report.snapshot.processes.get(row.process.0 as usize);
+    let placement = process.and_then(|process| process.placement.as_ref());
+    let container = placement.and_then(|placement| placement.container.as_deref());
+    let name = |text: &str| printable(text).into_owned();
+    vec![
+        format!("  {}", process_name(report, row.process)),
+        process.map_or_else(String::new, |process| process.key.pid.to_string()),
+        placement.and_then(|placement| placement.unit.as_deref()).map(name).unwrap_or_default(),
+        count(row.close_wait.count),
+        count(row.close_wait.stuck),
+        oldest(row),
+        count(row.states[TcpState::Established]),
+        count(row.states[TcpState::Listen]),
+        count(row.states.total()),
+        process.map_or_else(String::new, descriptors),
+        netns_label(report, row.netns),
+        process.map_or_else(String::new, user),
+        container.map(short_id).as_deref().map(name).unwrap_or_default(),
+        process.and_then(|process| process.started_at).map(|at| running(at, report)).unwrap_or_default(),
+        process.and_then(|process| process.started_at).and_then(minute).unwrap_or_default(),
+        process.and_then(|process| process.exe.as_ref()).map(|exe| name(&exe.to_string_lossy())).unwrap_or_default(),
+    ]
+}
+
+fn oldest(row: &ProcessCensus) -> String {
+    match row.close_wait.oldest {
+        Some(age) => lower_bound(&age),
+        None if row.close_wait.count > 0 => "?".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// The age that is sure: `21 days` when it is the age itself, `≥ 21 days` when it may be older.
+pub(super) fn lower_bound(age: &Age) -> String {
+    let sure = span(age.at_least);
+    if age.exact { sure } else { format!("≥ {sure}") }
+}
+
+fn descriptors(process: &Process) -> String {
+    let open = process.fds_open.map_or_else(|| "?".to_owned(), count);
+    match process.fds_limit {
+        Some(u64::MAX) => format!("{open} of any"),
+        Some(limit) => format!("{open} of {}", count(limit)),
+        None => format!("{open} of ?"),
+    }
+}
+
+fn user(process: &Process) -> String {
+    let uid = || process.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string());
+    process.user.as_deref().map_or_else(uid, |user| printable(user).into_owned())
+}
+
+fn short_id(id: &str) -> String {
+    let is_hash = id.len() > CONTAINER_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { id.chars().take(CONTAINER_DIGITS).collect() } else { id.to_owned() }
+}
+
+fn running(started: SystemTime, report: &Report<'_>) -> String {
+    report.snapshot.taken_at.duration_since(started).map(span).unwrap_or_default()
+}
+
+/// The moment to the minute, in UTC: the reader's time zone is not that of the host.
+fn minute(time: SystemTime) -> Option<String> {
+    let stamp = jiff::Timestamp::try_from(time).ok()?;
+    Some(stamp.strftime("%Y-%m-%d %H:%MZ").to_string())
+}
+
+fn write_unowned(report: &Report<'_>, sheet: &mut Sheet) {
+    let unowned = &report.census.unowned;
+    let mut items = Vec::new();
+    if unowned.close_wait > 0 {
+        let waiting = match unowned.close_wait_not_accepted {
+            0 => String::new(),
+            waiting => format!(" ({} not accepted)", count(waiting)),
+        };
+        items.push(format!("CLOSE-WAIT {}{waiting}", count(unowned.close_wait)));
+    }
+    if unowned.time_wait > 0 {
+        items.push(format!("TIME-WAIT {}", count(unowned.time_wait)));
+    }
+    if unowned.other > 0 {
+        items.push(format!("others {}", count(unowned.other)));
+    }
+    sheet.items("NO PROCESS", &items);
+}

@@ -1,0 +1,177 @@
+//! What rules, grades, units and sockets are called: tokens for machines, which never change within a major version,
+//! and phrases for people.
+
+use crate::census::Direction;
+use crate::census::pools::{DoubtReason, PortPool};
+use crate::diagnosis::{Confidence, Rule, Severity, Unit, Verdict, When};
+use crate::model::process::ProcessIndex;
+use crate::model::snapshot::{Hides, ProcessScan};
+use crate::model::socket::NetNsIndex;
+use crate::model::text::printable;
+use crate::model::wording::count;
+use crate::report::Report;
+
+/// A rule, for machines.
+pub(super) fn rule_token(rule: Rule) -> &'static str {
+    match rule {
+        Rule::CloseWaitLeak => "close_wait_leak",
+        Rule::ReceiveStalled => "receive_stalled",
+        Rule::AcceptStalled => "accept_stalled",
+        Rule::PortPool => "port_pool",
+        Rule::BindPool => "bind_pool",
+        Rule::FdLimit => "fd_limit",
+        Rule::TimeWaitChurn => "time_wait_churn",
+        Rule::ListenerBacklog => "listener_backlog",
+        Rule::PeerNotClosing => "peer_not_closing",
+        Rule::ConnectUnanswered => "connect_unanswered",
+        Rule::Conntrack => "conntrack",
+        Rule::RangeConflict => "range_conflict",
+        Rule::Coverage => "coverage",
+    }
+}
+
+/// A severity, for machines.
+pub(super) fn severity_token(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Unknown => "unknown",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}
+
+/// A verdict, for machines.
+pub(super) fn verdict_token(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Unknown => "unknown",
+        Verdict::Warning => "warning",
+        Verdict::Critical => "critical",
+    }
+}
+
+/// A confidence, for machines and people.
+pub(super) fn confidence_token(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Hint => "hint",
+        Confidence::Likely => "likely",
+        Confidence::Certain => "certain",
+    }
+}
+
+/// A unit, for machines.
+pub(super) fn unit_token(unit: Unit) -> &'static str {
+    match unit {
+        Unit::Sockets => "sockets",
+        Unit::Ports => "ports",
+        Unit::Descriptors => "descriptors",
+        Unit::Count => "count",
+        Unit::Bytes => "bytes",
+        Unit::Seconds => "seconds",
+        Unit::Ratio => "ratio",
+    }
+}
+
+/// When a remedy takes effect, for machines and people.
+pub(super) fn when_token(when: When) -> &'static str {
+    match when {
+        When::Now => "now",
+        When::Soon => "soon",
+        When::Fix => "fix",
+    }
+}
+
+/// Who opened a connection, for machines and people.
+pub(super) fn direction_token(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Outbound => "outbound",
+        Direction::Inbound => "inbound",
+    }
+}
+
+/// How far the search for holders went, for machines.
+pub(super) fn scan_token(scan: ProcessScan) -> &'static str {
+    match scan {
+        ProcessScan::All => "all",
+        ProcessScan::Selected => "selected",
+        ProcessScan::Skipped => "skipped",
+    }
+}
+
+/// Why a port is in doubt, for machines.
+pub(super) fn doubt_token(reason: DoubtReason) -> &'static str {
+    match reason {
+        DoubtReason::SharedPort => "shared_port",
+        DoubtReason::TimeWaitTimestamps => "time_wait_timestamps",
+        DoubtReason::OddRange => "odd_range",
+        DoubtReason::V6Only => "v6_only",
+        DoubtReason::BoundUnseen => "bound_unseen",
+    }
+}
+
+/// Why a port is in doubt, for people.
+pub(super) fn doubt_phrase(reason: DoubtReason) -> &'static str {
+    match reason {
+        DoubtReason::SharedPort => "used to other destinations, and perhaps bound before connecting",
+        DoubtReason::TimeWaitTimestamps => "in TIME-WAIT, and free for reuse if it used TCP timestamps",
+        DoubtReason::OddRange => "the range is odd, and one port of it is out of reach",
+        DoubtReason::V6Only => "held by an IPv6 socket that is perhaps IPv6-only",
+        DoubtReason::BoundUnseen => "perhaps held by a socket that is bound and nothing else",
+    }
+}
+
+/// What a gap may hide, for people.
+pub(super) fn hides_phrase(hides: Hides) -> &'static str {
+    match hides {
+        Hides::Sockets => "whole sockets",
+        Hides::Ports => "how many ports are left",
+        Hides::Ages => "how old a CLOSE-WAIT is",
+        Hides::Owners => "who holds a socket",
+        Hides::Limits => "a limit that is near",
+    }
+}
+
+/// The name of a process, as it calls itself, safe to print. `?` when the index is not of this snapshot.
+pub(super) fn process_name(report: &Report<'_>, index: ProcessIndex) -> String {
+    let process = report.snapshot.processes.get(index.0 as usize);
+    process.map_or_else(|| "?".to_owned(), |process| printable(&process.name).into_owned())
+}
+
+/// A process with its number: `telegraf[1234]`.
+pub(super) fn process_label(report: &Report<'_>, index: ProcessIndex) -> String {
+    let pid = report.snapshot.processes.get(index.0 as usize).map(|process| process.key.pid);
+    let name = process_name(report, index);
+    pid.map_or_else(|| name.clone(), |pid| format!("{name}[{pid}]"))
+}
+
+/// The name of a namespace; empty when there is only one, and so nothing to tell apart.
+pub(super) fn netns_label(report: &Report<'_>, index: NetNsIndex) -> String {
+    match report.snapshot.namespaces.as_slice() {
+        [] | [_] => String::new(),
+        several => several.get(index.0 as usize).map(|ns| printable(&ns.id.name).into_owned()).unwrap_or_default(),
+    }
+}
+
+/// A number between two bounds: `320`, or `298–320` when they differ.
+pub(super) fn between(at_least: u32, at_most: u32) -> String {
+    match at_least == at_most {
+        true => count(u64::from(at_most)),
+        false => format!("{}–{}", count(u64::from(at_least)), count(u64::from(at_most))),
+    }
+}
+
+/// A pool's way: `10.0.0.5 → 10.0.3.7:8086`.
+pub(super) fn route(pool: &PortPool) -> String {
+    match pool.interface {
+        0 => format!("{} → {}", pool.source, pool.destination),
+        index => format!("{} → {} (interface {index})", pool.source, pool.destination),
+    }
+}
+
+/// The share that is used; all of it when there is nothing to use.
+pub(super) fn share(used: u32, usable: u32) -> f64 {
+    match usable {
+        0 => 1.0,
+        usable => f64::from(used) / f64::from(usable),
+    }
+}

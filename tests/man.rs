@@ -1,0 +1,156 @@
+//! The manual page says what the program takes: it is made from the program's own definitions and compared with
+//! `man/closewatch.1`. `UPDATE_MAN=1 cargo test --test man` writes it anew.
+
+use std::path::PathBuf;
+
+use clap_mangen::Man;
+use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+
+const EXIT_STATUS: [(&str, &str); 2] = [
+    ("0", "A report was printed, whatever its verdict; or the command did what it was asked."),
+    (
+        "3",
+        "It could not look, could not write, or did not understand what was typed: one line and a hint on standard \
+         error, nothing on standard output. 2 is never used: monitoring systems read it as CRITICAL.",
+    ),
+];
+
+const EXAMPLES: [(&str, &str); 6] = [
+    ("closewatch", "Triage of this host: the verdict and what to do first, then the numbers."),
+    ("closewatch --unit telegraf.service -v", "Everything about the sockets of one unit."),
+    ("closewatch --peer 10.0.3.7:8086 --state close-wait", "Who holds closed connections to one destination."),
+    ("closewatch --netns 4711", "The namespace that process 4711 lives in: a container, for example."),
+    (
+        "closewatch --json --output /var/lib/closewatch/report.json",
+        "A report for machines, in a file that is there whole or not at all.",
+    ),
+    (
+        "closewatch --json | jq '.port_pools[0] | {destination, remaining}'",
+        "The destination that runs out of ports first.",
+    ),
+];
+
+const FILES: [(&str, &str); 3] = [
+    (
+        "/proc/net/tcp, /proc/net/tcp6",
+        "Read instead of netlink when netlink is refused; the report says what that loses.",
+    ),
+    (
+        "/proc/PID/fd, /proc/PID/stat, /proc/PID/cgroup",
+        "Who holds a socket, since when the process runs, and its unit and container.",
+    ),
+    ("/proc/sys/net/ipv4/ip_local_port_range, ip_local_reserved_ports", "The ports that connect() draws from."),
+];
+
+const NOTES: [&str; 4] = [
+    "closewatch runs as any user. Other users' processes are named only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; \
+     --netns PID needs CAP_SYS_ADMIN, --exact CAP_NET_ADMIN. What is not seen is named under COVERAGE.",
+    "Nothing that is observed is changed.",
+    "Colour is used when standard output is a terminal, TERM is not dumb and NO_COLOR is unset or empty. No state is \
+     told by colour alone.",
+    "On a terminal, tables leave out the columns that do not fit; a pipe or a file gets all columns, unless COLUMNS \
+     says how wide they may be.",
+];
+
+fn page() -> String {
+    let mut command = closewatch::cli::args::command();
+    command.build();
+    let man = Man::new(command.clone());
+    let mut text = Vec::new();
+    man.render_title(&mut text).expect("memory takes it");
+    man.render_name_section(&mut text).expect("memory takes it");
+    let mut roff = Roff::new();
+    synopsis(&mut roff);
+    roff.to_writer(&mut text).expect("memory takes it");
+    man.render_description_section(&mut text).expect("memory takes it");
+    let mut roff = Roff::new();
+    commands(&mut roff, &command);
+    roff.to_writer(&mut text).expect("memory takes it");
+    man.render_options_section(&mut text).expect("memory takes it");
+    let mut roff = Roff::new();
+    list(&mut roff, "EXIT STATUS", &EXIT_STATUS);
+    list(&mut roff, "EXAMPLES", &EXAMPLES);
+    list(&mut roff, "FILES", &FILES);
+    roff.control("SH", ["NOTES"]);
+    for (nth, note) in NOTES.iter().enumerate() {
+        if nth > 0 {
+            roff.control("PP", []);
+        }
+        roff.text([roman(*note)]);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text(see_also(&[("ss", "8"), ("tcp", "7"), ("sock_diag", "7"), ("proc_pid_net", "5")]));
+    roff.to_writer(&mut text).expect("memory takes it");
+    once(&String::from_utf8(text).expect("the page is UTF-8"))
+}
+
+/// Every part that is written begins with the same definition of the apostrophe: the page needs it once.
+fn once(page: &str) -> String {
+    let definition: String = page.split_inclusive('\n').take(2).collect();
+    let body = page.replace(&definition, "");
+    let lines: Vec<&str> = body.lines().map(str::trim_end).collect();
+    format!("{definition}{}\n", lines.join("\n"))
+}
+
+fn synopsis(roff: &mut Roff) {
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([bold("closewatch"), roman(" ["), bold("report"), roman("] ["), italic("OPTIONS"), roman("]")]);
+    roff.control("br", []);
+    roff.text([bold("closewatch explain"), roman(" ["), italic("TOPIC"), roman("]")]);
+    roff.control("br", []);
+    roff.text([bold("closewatch completions"), roman(" "), italic("SHELL")]);
+}
+
+/// The commands with their own arguments. Those of `report` are the options of the program, and listed there.
+fn commands(roff: &mut Roff, command: &clap::Command) {
+    roff.control("SH", ["COMMANDS"]);
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let mut head = vec![bold(sub.get_name())];
+        for arg in sub.get_positionals() {
+            head.push(roman(" "));
+            head.push(italic(arg.get_id().as_str().to_uppercase()));
+        }
+        if sub.get_name() == "report" {
+            head.extend([roman(" ["), italic("OPTIONS"), roman("]")]);
+        }
+        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+        let mut body = format!("{about}.");
+        for arg in sub.get_positionals() {
+            let values: Vec<String> =
+                arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+            body.push_str(&format!(" {}: {}.", arg.get_id().as_str().to_uppercase(), values.join(", ")));
+        }
+        roff.control("TP", []);
+        roff.text(head);
+        roff.text([roman(body)]);
+    }
+}
+
+fn list(roff: &mut Roff, title: &str, items: &[(&str, &str)]) {
+    roff.control("SH", [title]);
+    for (name, text) in items {
+        roff.control("TP", []);
+        roff.text([bold(*name)]);
+        roff.text([roman(*text)]);
+    }
+}
+
+fn see_also(pages: &[(&str, &str)]) -> Vec<Inline> {
+    let mut line = Vec::new();
+    for (nth, (name, section)) in pages.iter().enumerate() {
+        let comma = if nth > 0 { ", " } else { "" };
+        line.extend([roman(comma), bold(*name), roman(format!("({section})"))]);
+    }
+    line
+}
+
+#[test]
+fn the_manual_page_is_that_of_this_program() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("man/closewatch.1");
+    let made = page();
+    if std::env::var_os("UPDATE_MAN").is_some() {
+        std::fs::write(&path, &made).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert!(kept == made, "man/closewatch.1 is stale: `UPDATE_MAN=1 cargo test --test man` writes it anew\n{made}");
+}
