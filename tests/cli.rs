@@ -1,7 +1,6 @@
 //! What the program says when it is asked for what cannot be: one line, one hint, status 3, and nothing on standard
 //! output; and that it is quiet when nobody reads.
 
-#[allow(unreachable_pub, reason = "`pub` there means: for the test files")]
 mod support;
 
 use std::ffi::OsStr;

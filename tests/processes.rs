@@ -1,6 +1,5 @@
 //! The search for the holders of sockets, on real processes.
 
-#[allow(unreachable_pub, reason = "shared by the test programs")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -2,7 +2,6 @@
 
 pub mod args;
 pub mod exit;
-mod live_stand_in;
 pub mod output;
 pub mod request;
 pub mod terminal;
@@ -18,10 +17,10 @@ use clap_complete::Shell;
 
 use self::args::{Command, ReportArgs, Topic};
 use self::exit::Exit;
-use self::live_stand_in::LiveHost;
 use self::output::{OutputError, Sink};
 use self::request::ReportJob;
 use self::usage::{Refusal, UsageError};
+use crate::capture::live::LiveHost;
 use crate::capture::{CaptureError, SnapshotSource};
 use crate::model::text::printable;
 use crate::render::{self, schema};

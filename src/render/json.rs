@@ -12,7 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use self::findings::FindingRow;
 use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow};
 use self::walls::Wall;
-use super::words::{scan_token, verdict_token};
+use super::words::scan_token;
 use crate::model::state::StateCounts;
 use crate::report::Report;
 
@@ -146,7 +146,7 @@ impl<'a> Document<'a> {
                 filtered: !report.query.selection.is_everything(),
                 stuck_after_s: seconds(report.query.stuck_after),
             },
-            verdict: verdict_token(report.verdict),
+            verdict: report.verdict.token(),
             headline: &report.headline,
             findings: report.findings.iter().map(|finding| FindingRow::of(report, finding)).collect(),
             totals: Totals { sockets: census.totals.total(), states: States(census.totals) },

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 
 use self::sheet::Sheet;
 use super::{Detail, Page};
-use crate::diagnosis::Verdict;
+use crate::diagnosis::finding::Verdict;
 use crate::report::Report;
 
 /// Writes the report as text.

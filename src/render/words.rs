@@ -1,93 +1,13 @@
 //! What rules, grades, units and sockets are called: tokens for machines, which never change within a major version,
 //! and phrases for people.
 
-use crate::census::Direction;
 use crate::census::pools::{DoubtReason, PortPool};
-use crate::diagnosis::{Confidence, Rule, Severity, Unit, Verdict, When};
 use crate::model::process::ProcessIndex;
 use crate::model::snapshot::{Hides, ProcessScan};
 use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
 use crate::model::wording::count;
 use crate::report::Report;
-
-/// A rule, for machines.
-pub(super) fn rule_token(rule: Rule) -> &'static str {
-    match rule {
-        Rule::CloseWaitLeak => "close_wait_leak",
-        Rule::ReceiveStalled => "receive_stalled",
-        Rule::AcceptStalled => "accept_stalled",
-        Rule::PortPool => "port_pool",
-        Rule::BindPool => "bind_pool",
-        Rule::FdLimit => "fd_limit",
-        Rule::TimeWaitChurn => "time_wait_churn",
-        Rule::ListenerBacklog => "listener_backlog",
-        Rule::PeerNotClosing => "peer_not_closing",
-        Rule::ConnectUnanswered => "connect_unanswered",
-        Rule::Conntrack => "conntrack",
-        Rule::RangeConflict => "range_conflict",
-        Rule::Coverage => "coverage",
-    }
-}
-
-/// A severity, for machines.
-pub(super) fn severity_token(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Unknown => "unknown",
-        Severity::Warning => "warning",
-        Severity::Critical => "critical",
-    }
-}
-
-/// A verdict, for machines.
-pub(super) fn verdict_token(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Unknown => "unknown",
-        Verdict::Warning => "warning",
-        Verdict::Critical => "critical",
-    }
-}
-
-/// A confidence, for machines and people.
-pub(super) fn confidence_token(confidence: Confidence) -> &'static str {
-    match confidence {
-        Confidence::Hint => "hint",
-        Confidence::Likely => "likely",
-        Confidence::Certain => "certain",
-    }
-}
-
-/// A unit, for machines.
-pub(super) fn unit_token(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Sockets => "sockets",
-        Unit::Ports => "ports",
-        Unit::Descriptors => "descriptors",
-        Unit::Count => "count",
-        Unit::Bytes => "bytes",
-        Unit::Seconds => "seconds",
-        Unit::Ratio => "ratio",
-    }
-}
-
-/// When a remedy takes effect, for machines and people.
-pub(super) fn when_token(when: When) -> &'static str {
-    match when {
-        When::Now => "now",
-        When::Soon => "soon",
-        When::Fix => "fix",
-    }
-}
-
-/// Who opened a connection, for machines and people.
-pub(super) fn direction_token(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Outbound => "outbound",
-        Direction::Inbound => "inbound",
-    }
-}
 
 /// How far the search for holders went, for machines.
 pub(super) fn scan_token(scan: ProcessScan) -> &'static str {

@@ -10,9 +10,10 @@ use closewatch::census::pools::{Doubt, DoubtReason, PortPool};
 use closewatch::census::{
     Census, CloseWaitCensus, Coverage, ListenerCensus, PortRangeCensus, ProcessCensus, Query, Unowned, UnreadCensus,
 };
+use closewatch::diagnosis::finding::{Finding, Verdict};
 use closewatch::diagnosis::policy::Policy;
-use closewatch::diagnosis::{Finding, Verdict, verdict};
-use closewatch::model::ports::{EphemeralRange, NamedPortRange, PortSet, PortSettings, TimeWaitReuse};
+use closewatch::diagnosis::verdict;
+use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{
@@ -122,7 +123,8 @@ pub(crate) fn empty_host() -> Story {
         gaps: Vec::new(),
     };
     let range = |name: &str, first, last| PortRangeCensus {
-        range: NamedPortRange { name: name.into(), first, last },
+        name: name.into(),
+        bounds: Some((first, last)),
         states: StateCounts::default(),
     };
     let census = Census {
@@ -135,6 +137,7 @@ pub(crate) fn empty_host() -> Story {
         peers: Vec::new(),
         listeners: Vec::new(),
         unowned: Unowned::default(),
+        strangers: Vec::new(),
         coverage: Coverage::default(),
     };
     let policy = Policy::default();
@@ -173,7 +176,7 @@ impl Story {
             unread: UnreadCensus::default(),
         };
         for (range, state, count) in held {
-            let place = self.census.port_ranges.iter().position(|row| row.range.name == *range).expect("a range");
+            let place = self.census.port_ranges.iter().position(|row| row.name == *range).expect("a range");
             row.states[*state] += count;
             row.port_ranges[place][*state] += count;
             self.count(place, *state, *count);
@@ -234,7 +237,7 @@ impl Story {
             netns: NS,
             local: endpoint(local),
             waiting,
-            limit: 4096,
+            limit: Some(4096),
             close_wait_not_accepted: 0,
             oldest_not_accepted: None,
             holders: vec![holder],

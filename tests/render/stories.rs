@@ -6,7 +6,7 @@ use std::time::Duration;
 use closewatch::census::age::Age;
 use closewatch::census::pools::{BindPool, Doubt, DoubtReason};
 use closewatch::census::{Direction, PeerCensus};
-use closewatch::diagnosis::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
+use closewatch::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
 use closewatch::model::process::ProcessIndex;
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{Gap, Hides, HostLimits, ProcessScan, SourceKind};

@@ -3,8 +3,7 @@
 use std::net::IpAddr;
 
 use super::rows::netns_inode;
-use crate::diagnosis::{Evidence, Finding, Remedy, Subject};
-use crate::render::words::{confidence_token, direction_token, rule_token, severity_token, unit_token, when_token};
+use crate::diagnosis::finding::{Evidence, Finding, Remedy, Subject};
 use crate::report::Report;
 
 /// One of `findings[]`.
@@ -40,9 +39,9 @@ impl<'a> FindingRow<'a> {
     /// The row of a finding.
     pub(super) fn of(report: &'a Report<'_>, finding: &'a Finding) -> Self {
         Self {
-            rule: rule_token(finding.rule),
-            severity: severity_token(finding.severity),
-            confidence: confidence_token(finding.confidence),
+            rule: finding.rule.token(),
+            severity: finding.severity.token(),
+            confidence: finding.confidence.token(),
             subject: SubjectRow::of(report, &finding.subject),
             summary: &finding.summary,
             details: &finding.details,
@@ -58,12 +57,12 @@ fn evidence(evidence: &Evidence) -> EvidenceRow {
         name: evidence.name,
         observed: evidence.observed,
         threshold: evidence.threshold,
-        unit: unit_token(evidence.unit),
+        unit: evidence.unit.token(),
     }
 }
 
 fn remedy(remedy: &Remedy) -> RemedyRow<'_> {
-    RemedyRow { when: when_token(remedy.when), text: &remedy.text, command: remedy.command.as_deref() }
+    RemedyRow { when: remedy.when.token(), text: &remedy.text, command: remedy.command.as_deref() }
 }
 
 /// What something is about; `kind` tells which fields there are.
@@ -146,7 +145,7 @@ impl<'a> SubjectRow<'a> {
             Subject::Listener { netns, local } => Self::Listener { netns: inode(netns), local: local.to_string() },
             Subject::Peer { netns, direction, endpoint } => Self::Peer {
                 netns: inode(netns),
-                direction: direction_token(direction),
+                direction: direction.token(),
                 address: endpoint.address,
                 port: endpoint.port,
             },

@@ -10,7 +10,7 @@ use crate::model::process::{Process, ProcessIndex};
 use crate::model::snapshot::Namespace;
 use crate::model::socket::NetNsIndex;
 use crate::model::tuple::Endpoint;
-use crate::render::words::{direction_token, doubt_token, share};
+use crate::render::words::{doubt_token, share};
 use crate::report::Report;
 
 /// The inode of a namespace.
@@ -180,7 +180,7 @@ impl<'a> ProcessRow<'a> {
             sockets: row.states.total(),
             states: States(row.states),
             port_ranges: ranges
-                .map(|(range, states)| NamedStates { name: &range.range.name, states: States(*states) })
+                .map(|(range, states)| NamedStates { name: &range.name, states: States(*states) })
                 .collect(),
             close_wait: close_wait(&row.close_wait),
             unread: unread(&row.unread),
@@ -238,15 +238,16 @@ fn fds(process: Option<&Process>) -> Fds {
 #[derive(serde::Serialize)]
 pub(super) struct PortRangeRow<'a> {
     name: &'a str,
-    first: u16,
-    last: u16,
+    first: Option<u16>,
+    last: Option<u16>,
     states: States,
 }
 
 impl<'a> PortRangeRow<'a> {
     /// The row of a range.
     pub(super) fn of(row: &'a PortRangeCensus) -> Self {
-        Self { name: &row.range.name, first: row.range.first, last: row.range.last, states: States(row.states) }
+        let (first, last) = row.bounds.unzip();
+        Self { name: &row.name, first, last, states: States(row.states) }
     }
 }
 
@@ -348,7 +349,7 @@ impl<'a> ListenerRow<'a> {
             netns: netns_inode(report, row.netns),
             local: row.local.to_string(),
             waiting: row.waiting,
-            limit: Some(row.limit),
+            limit: row.limit,
             close_wait_not_accepted: row.close_wait_not_accepted,
             oldest_not_accepted_at_least_s: row.oldest_not_accepted.map(|age| seconds(age.at_least)),
             in_ephemeral_range: row.in_ephemeral_range,
@@ -374,7 +375,7 @@ impl<'a> PeerRow<'a> {
     pub(super) fn of(report: &'a Report<'_>, row: &PeerCensus) -> Self {
         Self {
             netns: netns_inode(report, row.netns),
-            direction: direction_token(row.direction),
+            direction: row.direction.token(),
             address: row.address,
             port: row.port,
             sockets: row.states.total(),

@@ -2,7 +2,7 @@
 
 use super::findings::SubjectRow;
 use crate::census::pools::PortPool;
-use crate::diagnosis::Subject;
+use crate::diagnosis::finding::Subject;
 use crate::model::process::ProcessIndex;
 use crate::model::snapshot::Usage;
 use crate::model::socket::NetNsIndex;

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use super::sheet::{STRONG, Sheet, of_severity, of_verdict, rows_shown};
-use crate::diagnosis::{Confidence, Evidence, Finding, Severity, Unit};
+use crate::diagnosis::finding::{Confidence, Evidence, Finding, Severity, Unit};
 use crate::model::wording::{count, percent, span};
 use crate::render::Detail;
-use crate::render::words::{confidence_token, rule_token, severity_token, verdict_token, when_token};
 use crate::report::Report;
 
 /// Where sentences of a finding begin.
@@ -18,7 +17,7 @@ const REMEDY: usize = 6;
 
 /// Writes the verdict, its headline and the findings.
 pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
-    let word = verdict_token(report.verdict).to_uppercase();
+    let word = report.verdict.token().to_uppercase();
     sheet.labelled((0, 0), (&word, of_verdict(report.verdict)), &report.headline);
     let mut findings = report.findings.iter().peekable();
     if let Some(leading) = findings.next_if(|finding| finding.severity > Severity::Info) {
@@ -46,7 +45,7 @@ fn write_in_full(finding: &Finding, headline: &str, sheet: &mut Sheet) {
 }
 
 fn write_in_brief(finding: &Finding, sheet: &mut Sheet) {
-    let severity = severity_token(finding.severity);
+    let severity = finding.severity.token();
     let style = of_severity(finding.severity);
     sheet.labelled((INDENT, BRIEF), (severity, style), &hedged(finding));
     if sheet.page().detail == Detail::Full {
@@ -61,14 +60,14 @@ fn write_body(finding: &Finding, indent: usize, sheet: &mut Sheet) {
     }
     if sheet.page().detail == Detail::Full {
         let seen: Vec<String> = finding.evidence.iter().map(evidence).collect();
-        let confidence = confidence_token(finding.confidence);
-        sheet.sentence(indent, &format!("({}, {confidence}: {})", rule_token(finding.rule), seen.join(", ")));
+        let confidence = finding.confidence.token();
+        sheet.sentence(indent, &format!("({}, {confidence}: {})", finding.rule.token(), seen.join(", ")));
     }
     if !(finding.remedies.is_empty() && finding.will_not_help.is_empty()) {
         sheet.blank();
     }
     for remedy in &finding.remedies {
-        sheet.labelled((indent, indent + REMEDY), (when_token(remedy.when), STRONG), &remedy.text);
+        sheet.labelled((indent, indent + REMEDY), (remedy.when.token(), STRONG), &remedy.text);
         if let Some(command) = &remedy.command {
             sheet.verbatim(indent + REMEDY + 2, command);
         }

@@ -8,7 +8,7 @@ use crate::census::{Direction, ListenerCensus, PeerCensus};
 use crate::model::tuple::Endpoint;
 use crate::model::wording::count;
 use crate::render::Detail;
-use crate::render::words::{direction_token, netns_label, process_label};
+use crate::render::words::{netns_label, process_label};
 use crate::report::Report;
 
 /// Writes the listeners at which somebody waits, or all in full detail.
@@ -33,7 +33,11 @@ pub(super) fn write_listeners(report: &Report<'_>, sheet: &mut Sheet) {
         let holders: Vec<String> = row.holders.iter().map(|process| process_label(report, *process)).collect();
         grid.push(vec![
             format!("  {}", row.local),
-            format!("{} of {}", count(u64::from(row.waiting)), count(u64::from(row.limit))),
+            format!(
+                "{} of {}",
+                count(u64::from(row.waiting)),
+                row.limit.map_or_else(|| "?".to_owned(), |limit| count(u64::from(limit)))
+            ),
             count(row.close_wait_not_accepted),
             row.oldest_not_accepted.as_ref().map(lower_bound).unwrap_or_default(),
             several(&holders),
@@ -63,7 +67,7 @@ pub(super) fn write_peers(report: &Report<'_>, sheet: &mut Sheet) {
         let holders: Vec<String> = peer.holders.iter().map(|(process, _)| process_label(report, *process)).collect();
         grid.push(vec![
             format!("  {}", peer_label(peer)),
-            direction_token(peer.direction).to_owned(),
+            peer.direction.token().to_owned(),
             count(peer.states.total()),
             in_words(&peer.states).join(", "),
             several(&holders),

@@ -4,7 +4,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::grid::Grid;
 use super::prose::{flow, width_of, wrap};
-use crate::diagnosis::{Severity, Verdict};
+use crate::diagnosis::finding::{Severity, Verdict};
 use crate::model::wording::count;
 use crate::render::{Color, Detail, Page};
 

@@ -53,8 +53,10 @@ pub(super) fn write_ranges(report: &Report<'_>, sheet: &mut Sheet) {
     columns.extend(state_columns());
     let mut grid = Grid::new(columns);
     for row in ranges {
-        let mut cells =
-            vec![format!("  {}", printable(&row.range.name)), format!("{}–{}", row.range.first, row.range.last)];
+        let mut cells = vec![
+            format!("  {}", printable(&row.name)),
+            row.bounds.map_or_else(|| "?".to_owned(), |(first, last)| format!("{first}–{last}")),
+        ];
         cells.extend(state_cells(&row.states));
         grid.push(cells);
     }
@@ -76,7 +78,7 @@ pub(super) fn write_process_ranges(report: &Report<'_>, sheet: &mut Sheet) {
     let mut grid = Grid::new(columns);
     for (process, range, states) in &pairs[..shown] {
         let name = format!("  {}", process_label(report, process.process));
-        let mut cells = vec![name, printable(&range.range.name).into_owned()];
+        let mut cells = vec![name, printable(&range.name).into_owned()];
         cells.extend(state_cells(states));
         grid.push(cells);
     }
