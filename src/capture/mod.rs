@@ -1,6 +1,7 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
 pub mod bytecode;
+mod dump;
 pub mod inet_diag;
 pub mod netlink;
 
