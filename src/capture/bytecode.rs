@@ -226,3 +226,36 @@ fn host_operand(address: IpAddr, prefix: u8) -> Vec<u8> {
     operand.extend(octets);
     operand
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(condition: &Condition) -> Vec<u8> {
+        Bytecode::compile(condition).expect("something to do").as_bytes().to_vec()
+    }
+
+    /// `inet_diag_bc_audit` demands it: the `yes` of every operation must lead from one to the next and
+    /// end exactly at the end, so that "not AUTO" cannot be one operation whose `yes` rejects.
+    #[test]
+    fn not_is_a_jump_beyond_the_end() {
+        let eight = 8_u16.to_ne_bytes();
+        assert_eq!(bytes(&Condition::AutoBound), [[BC_AUTO, 4].as_slice(), &eight].concat());
+        let not_auto = [[BC_AUTO, 4].as_slice(), &eight, &[BC_JMP, 4], &eight].concat();
+        assert_eq!(bytes(&Condition::AutoBound.negated()), not_auto);
+        let any = Condition::Any(vec![Condition::AutoBound, Condition::AutoBound]);
+        let expected = [[BC_AUTO, 4].as_slice(), &eight, &[BC_JMP, 4], &eight, &[BC_AUTO, 4], &eight].concat();
+        assert_eq!(bytes(&any), expected);
+        assert_eq!(bytes(&Condition::Any(vec![])), [[BC_JMP, 4].as_slice(), &eight].concat());
+    }
+
+    #[test]
+    fn what_is_always_true_or_too_long_is_no_filter() {
+        assert_eq!(Bytecode::compile(&Condition::All(vec![])), None);
+        assert_eq!(Bytecode::compile(&Condition::Port(Side::Local, 0..=u16::MAX)), None);
+        assert_eq!(endpoints_of(&Selection::default()), None);
+        let host = |n: u32| Condition::Address(Side::Peer, Network::host(IpAddr::from(n.to_be_bytes())));
+        assert!(Bytecode::compile(&Condition::Any((0..3_000).map(host).collect())).is_some());
+        assert_eq!(Bytecode::compile(&Condition::Any((0..4_000).map(host).collect())), None);
+    }
+}

@@ -4,6 +4,7 @@ pub mod bytecode;
 mod cgroup;
 pub mod counters;
 mod descriptors;
+mod dump;
 pub mod inet_diag;
 pub mod live;
 pub mod netlink;

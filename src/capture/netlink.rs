@@ -1,29 +1,24 @@
 //! The TCP tables of one network namespace, read by sock_diag netlink.
 //!
-//! Several walks make one table. tcp_info makes a row twice as dear and is asked for where it is needed only, and which
-//! local ports were named in `bind()` is told only by which rows a filter lets through. Connections are read in two
-//! halves at once where there are processors for it, each by the same walks in the same order.
+//! Several walks make one table. tcp_info makes a row half as dear again and is asked for where it is needed only, and
+//! which local ports were named in `bind()` is told only by which rows a filter lets through. Dumps of sock_diag run side
+//! by side (since Linux 6.9; before, the kernel makes one wait for the other), so two threads share the work where there
+//! are two processors: at 60,000 CLOSE-WAIT that takes a third off the time.
 
 use std::collections::HashMap;
 use std::io;
 use std::thread;
-use std::time::Duration;
 
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use crate::capture::bytecode::{Bytecode, Condition, Side, endpoints_of};
-use crate::capture::inet_diag::{
-    Decoder, DumpRequest, Extensions, Progress, Tables, Unreadable, WireError, encode_request,
-};
+use crate::capture::dump::{Found, Walk, Walker};
+use crate::capture::inet_diag::{DumpRequest, Extensions, Tables, Unreadable};
 use crate::capture::{Deadline, TcpInfoChoice};
 use crate::model::ports::EphemeralRange;
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides};
-use crate::model::socket::{NetNsIndex, PortBinding, SockCookie, SocketKind, SocketRecord};
+use crate::model::socket::{Inode, NetNsIndex, PortBinding, SockCookie, SocketKind, SocketRecord};
 use crate::model::state::{StateMask, TcpState};
 use crate::model::tuple::Family;
 
@@ -41,6 +36,12 @@ pub struct Asked<'a> {
     pub ephemeral: Option<EphemeralRange>,
     /// When to give up.
     pub deadline: Deadline,
+}
+
+impl Asked<'_> {
+    fn walker(&self) -> io::Result<Walker> {
+        Walker::open(self.netns, self.deadline)
+    }
 }
 
 /// The sockets of one namespace.
@@ -62,14 +63,25 @@ pub struct Table {
 /// a refusal, an answer that breaks off, or the deadline. There is then no table at all, and the caller may read the
 /// text in `/proc/net` instead.
 pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
-    let mut walker = Walker::open(asked)?;
-    let found = read_sockets(asked, &mut walker)?;
-    let mut table = Table { gaps: gaps_of(found.unreadable), sockets: found.rows };
-    read_unread_clocks(asked, &mut walker, &mut table);
-    keep_latest(&mut table.sockets);
-    read_bindings(asked, &mut walker, &mut table);
-    read_mptcp(&mut walker, &mut table);
-    Ok(table)
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let kept = kept(asked);
+    let general = |filter: Option<Bytecode>| asked.walker()?.dump_tcp(&general_walk(asked), filter.as_ref());
+    let (found, extras) = side_by_side(processors, || general(filter_of([kept.clone()])), || Extras::read(asked));
+    let mut found = found?;
+    extras.mark(asked, &mut found.rows);
+    let mut gaps = Vec::new();
+    if let Some(clocks) = read_unread_clocks(asked, kept.as_ref(), &found.rows, &mut gaps) {
+        found.append(clocks);
+    }
+    // Last, since a connection goes from ESTABLISHED to CLOSE-WAIT: one that does so between the walks is seen twice,
+    // which its cookie tells, and not never.
+    if reads_close_wait_apart(asked) {
+        found.append(read_close_wait(asked, processors, kept.as_ref(), &extras)?);
+    }
+    keep_latest(&mut found.rows);
+    gaps.extend(gaps_of(found.unreadable));
+    extras.report(&found.rows, &mut gaps);
+    Ok(Table { sockets: found.rows, gaps })
 }
 
 /// How many rows of ESTABLISHED sockets with unread data make their clocks worth a walk.
@@ -85,39 +97,21 @@ const CONNECTED: StateMask = StateMask::of(TcpState::Established)
     .with(StateMask::of(TcpState::LastAck))
     .with(StateMask::of(TcpState::Closing));
 
-/// Rows of one or more dumps.
-#[derive(Default)]
-struct Found {
-    rows: Vec<SocketRecord>,
-    unreadable: Unreadable,
+const CLOSE_WAIT: StateMask = StateMask::of(TcpState::CloseWait);
+
+/// Whether CLOSE-WAIT is read by a walk of its own: when it needs tcp_info and the others do not.
+fn reads_close_wait_apart(asked: &Asked<'_>) -> bool {
+    asked.tcp_info == TcpInfoChoice::WhereNeeded && wants(asked.selection, TcpState::CloseWait)
 }
 
-impl Found {
-    fn append(&mut self, mut other: Self) {
-        self.rows.append(&mut other.rows);
-        self.unreadable.unknown_state += other.unreadable.unknown_state;
-        self.unreadable.malformed += other.unreadable.malformed;
-    }
-}
-
-/// One walk over the tables: which states, with what.
-struct Walk {
-    states: StateMask,
-    extensions: Extensions,
-}
-
-/// The walks that together show every socket, in the order in which they must be made: a connection goes from
-/// ESTABLISHED to CLOSE-WAIT, so that one that does between two walks is in both rather than in none.
-fn socket_walks(asked: &Asked<'_>) -> Vec<Walk> {
-    let close_wait = StateMask::of(TcpState::CloseWait);
-    match asked.tcp_info {
-        TcpInfoChoice::All => vec![Walk { states: StateMask::ALL, extensions: Extensions::Info }],
-        TcpInfoChoice::WhereNeeded if wants(asked.selection, TcpState::CloseWait) => vec![
-            Walk { states: StateMask::ALL.without(close_wait), extensions: Extensions::None },
-            Walk { states: close_wait, extensions: Extensions::Info },
-        ],
-        TcpInfoChoice::WhereNeeded => vec![Walk { states: StateMask::ALL, extensions: Extensions::None }],
-    }
+/// The walk over everything that has none of its own.
+fn general_walk(asked: &Asked<'_>) -> Walk {
+    let states = if reads_close_wait_apart(asked) { StateMask::ALL.without(CLOSE_WAIT) } else { StateMask::ALL };
+    let extensions = match asked.tcp_info {
+        TcpInfoChoice::All => Extensions::Info,
+        TcpInfoChoice::WhereNeeded => Extensions::None,
+    };
+    Walk { states, extensions }
 }
 
 fn wants(selection: &Selection, state: TcpState) -> bool {
@@ -135,25 +129,43 @@ fn kept(asked: &Asked<'_>) -> Option<Condition> {
     ]))
 }
 
-fn read_sockets(asked: &Asked<'_>, walker: &mut Walker) -> io::Result<Found> {
-    let walks = socket_walks(asked);
-    let kept = kept(asked);
-    if thread::available_parallelism().map_or(1, usize::from) < 2 {
-        return walker.dump_all(&walks, filter_of([kept]).as_ref());
+fn read_close_wait(
+    asked: &Asked<'_>,
+    processors: usize,
+    kept: Option<&Condition>,
+    extras: &Extras,
+) -> io::Result<Found> {
+    let walk = Walk { states: CLOSE_WAIT, extensions: Extensions::Info };
+    let read = |part: Option<Condition>| {
+        let filter = filter_of([part, kept.cloned()]);
+        let mut found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
+        extras.mark(asked, &mut found.rows);
+        Ok(found)
+    };
+    if processors < 2 {
+        return read(None);
     }
     let half = half_of(asked.ephemeral);
-    let first = filter_of([Some(half.clone()), kept.clone()]);
-    let second = filter_of([Some(half.negated()), kept]);
-    let mut beside = Walker::open(asked)?;
-    let (mine, theirs) = thread::scope(|scope| {
-        let walks = &walks;
-        let theirs = thread::Builder::new().spawn_scoped(scope, move || beside.dump_all(walks, second.as_ref()));
-        let mine = walker.dump_all(walks, first.as_ref());
-        (mine, theirs.map(|theirs| theirs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
-    });
-    let mut found = mine?;
-    found.append(theirs??);
+    let (mine, theirs) = side_by_side(processors, || read(Some(half.clone())), || read(Some(half.clone().negated())));
+    let mut found: Found = mine?;
+    found.append(theirs?);
     Ok(found)
+}
+
+/// Does both at once where there are two processors and a thread can be had, else one after the other. A thread is in
+/// the network namespace of the one that starts it.
+fn side_by_side<A, B: Send>(processors: usize, mine: impl FnOnce() -> A, theirs: impl Fn() -> B + Sync) -> (A, B) {
+    if processors < 2 {
+        return (mine(), theirs());
+    }
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &theirs) {
+        Ok(thread) => {
+            let mine = mine();
+            (mine, thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        }
+        // A host that leaks may well be out of threads.
+        Err(_) => (mine(), theirs()),
+    })
 }
 
 /// The bytecode for all conditions at once. A long filter is given up before the half that it applies to.
@@ -184,65 +196,107 @@ fn half_of(ephemeral: Option<EphemeralRange>) -> Condition {
     ])
 }
 
-/// Asks for the clocks of ESTABLISHED sockets when enough of them hold data that nobody reads. The rows are added; that
-/// they stand for sockets which are there already is seen by their cookies.
-fn read_unread_clocks(asked: &Asked<'_>, walker: &mut Walker, table: &mut Table) {
+/// Asks for the clocks of ESTABLISHED sockets when enough of the rows hold data that nobody reads.
+fn read_unread_clocks(
+    asked: &Asked<'_>,
+    kept: Option<&Condition>,
+    rows: &[SocketRecord],
+    gaps: &mut Vec<Gap>,
+) -> Option<Found> {
     let unread = |row: &&SocketRecord| row.state == TcpState::Established && row.unread() > 0;
-    let count = table.sockets.iter().filter(unread).count();
+    let count = rows.iter().filter(unread).count();
     let have_them = asked.tcp_info == TcpInfoChoice::All;
     if have_them || count < UNREAD_WORTH_A_WALK || !wants(asked.selection, TcpState::Established) {
-        return;
+        return None;
     }
     let walk = Walk { states: StateMask::of(TcpState::Established), extensions: Extensions::Info };
-    match walker.dump_tcp(&walk, filter_of([kept(asked)]).as_ref()) {
-        Ok(mut found) => table.sockets.append(&mut found.rows),
-        Err(error) => table.gaps.push(Gap {
-            what: "clocks of ESTABLISHED sockets with unread data".to_owned(),
-            why: error.to_string(),
-            hides: Hides::Ages,
-            count: count as u64,
-        }),
+    let filter = filter_of([kept.cloned()]);
+    match asked.walker().and_then(|mut walker| walker.dump_tcp(&walk, filter.as_ref())) {
+        Ok(found) => Some(found),
+        Err(error) => {
+            gaps.push(Gap {
+                what: format!("clocks of {count} ESTABLISHED sockets with unread data"),
+                why: error.to_string(),
+                hides: Hides::Ages,
+                count: count as u64,
+            });
+            None
+        }
     }
 }
 
-/// Finds out which connections have a local port that the program named in `bind()`.
-///
-/// It is asked of connections whose port lies in the ephemeral range only; and after those were read, so that a
-/// connection made meanwhile is not taken for one that the kernel chose the port of.
-fn read_bindings(asked: &Asked<'_>, walker: &mut Walker, table: &mut Table) {
-    let in_range = |port| asked.ephemeral.is_none_or(|range| range.contains(port));
-    let concerned =
-        |row: &SocketRecord| row.kind == SocketKind::Full && CONNECTED.has(row.state) && in_range(row.tuple.local.port);
-    for row in table.sockets.iter_mut().filter(|row| row.kind == SocketKind::TimeWait) {
-        // What the kernel answers for every TIME-WAIT, which keeps no lock of the socket that it was.
-        row.binding = PortBinding::Auto;
+/// What other walks tell of the same sockets.
+struct Extras {
+    /// The cookies of connections whose local port the program named in `bind()`, ascending.
+    explicit: io::Result<Vec<SockCookie>>,
+    /// The states of MPTCP connections, by the inode that they share with their first subflow.
+    mptcp: io::Result<HashMap<Inode, TcpState>>,
+}
+
+impl Extras {
+    /// Reads them, beside the sockets themselves: whoever binds and connects after this walk has passed is taken for one
+    /// that the kernel chose the port of, and would not have been seen at all a moment later.
+    fn read(asked: &Asked<'_>) -> Self {
+        Self { explicit: read_explicit(asked), mptcp: read_mptcp(asked) }
     }
-    let count = table.sockets.iter().filter(|row| concerned(row)).count();
-    if count == 0 {
-        return;
-    }
-    let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
-    let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
-    match walker.dump_tcp(&Walk { states: CONNECTED, extensions: Extensions::None }, filter.as_ref()) {
-        Ok(found) => {
-            let mut explicit: Vec<SockCookie> = found.rows.iter().filter_map(|row| row.cookie).collect();
-            explicit.sort_unstable();
-            for row in table.sockets.iter_mut().filter(|row| concerned(row)) {
-                let named = row.cookie.is_some_and(|cookie| explicit.binary_search(&cookie).is_ok());
-                row.binding = if named { PortBinding::Explicit } else { PortBinding::Auto };
+
+    /// Writes what they tell beside the rows that they tell it of.
+    fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) {
+        for row in rows {
+            let port = row.tuple.local.port;
+            let in_range = asked.ephemeral.is_none_or(|range| range.contains(port));
+            row.binding = match (row.kind, &self.explicit) {
+                // What the kernel answers for every TIME-WAIT: it keeps no lock of the socket that it was.
+                (SocketKind::TimeWait, _) => PortBinding::Auto,
+                (SocketKind::Full, Ok(explicit)) if in_range && CONNECTED.has(row.state) => {
+                    let named = row.cookie.is_some_and(|cookie| explicit.binary_search(&cookie).is_ok());
+                    if named { PortBinding::Explicit } else { PortBinding::Auto }
+                }
+                (SocketKind::Full | SocketKind::Request, _) => PortBinding::Unknown,
+            };
+            if let (Ok(states), Some(inode)) = (&self.mptcp, row.inode)
+                && !states.is_empty()
+            {
+                row.mptcp = states.get(&inode).copied();
             }
         }
-        Err(error) => table.gaps.push(Gap {
-            what: "whether local ports were chosen by the kernel or by bind()".to_owned(),
-            why: error.to_string(),
-            hides: Hides::Ports,
-            count: count as u64,
-        }),
+    }
+
+    /// Tells of those that could not be read.
+    fn report(&self, rows: &[SocketRecord], gaps: &mut Vec<Gap>) {
+        if let Err(error) = &self.explicit {
+            gaps.push(Gap {
+                what: "which local ports were chosen by the kernel and which by bind()".to_owned(),
+                why: error.to_string(),
+                hides: Hides::Ports,
+                count: rows.iter().filter(|row| CONNECTED.has(row.state)).count() as u64,
+            });
+        }
+        if let Err(error) = &self.mptcp {
+            gaps.push(Gap {
+                what: "MPTCP connections".to_owned(),
+                why: error.to_string(),
+                hides: Hides::Sockets,
+                count: 1,
+            });
+        }
     }
 }
 
-/// Puts the state of the MPTCP connection beside that of its subflow. They share the inode.
-fn read_mptcp(walker: &mut Walker, table: &mut Table) {
+/// Asks for connections with a local port of the ephemeral range that was not the kernel's choice.
+fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
+    let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
+    let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
+    let walk = Walk { states: CONNECTED, extensions: Extensions::None };
+    let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
+    let mut cookies: Vec<_> = found.rows.iter().filter_map(|row| row.cookie).collect();
+    cookies.sort_unstable();
+    Ok(cookies)
+}
+
+/// Asks for the states of MPTCP connections. A kernel that knows no MPTCP has none.
+fn read_mptcp(asked: &Asked<'_>) -> io::Result<HashMap<Inode, TcpState>> {
+    let mut walker = asked.walker()?;
     let mut states = HashMap::new();
     for family in [Family::V4, Family::V6] {
         let request = DumpRequest {
@@ -253,23 +307,11 @@ fn read_mptcp(walker: &mut Walker, table: &mut Table) {
         };
         match walker.dump(&request) {
             Ok(found) => states.extend(found.rows.iter().filter_map(|row| Some((row.inode?, row.state)))),
-            Err(error) if is_absent(&error) => return,
-            Err(error) => {
-                table.gaps.push(Gap {
-                    what: "MPTCP connections".to_owned(),
-                    why: error.to_string(),
-                    hides: Hides::Sockets,
-                    count: 1,
-                });
-                return;
-            }
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(error),
         }
     }
-    if !states.is_empty() {
-        for row in &mut table.sockets {
-            row.mptcp = row.inode.and_then(|inode| states.get(&inode).copied());
-        }
-    }
+    Ok(states)
 }
 
 /// Whether the error says that this kernel knows no MPTCP.
@@ -281,34 +323,33 @@ fn is_absent(error: &io::Error) -> bool {
 /// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
 /// not been; its cookie stays.
 fn keep_latest(rows: &mut Vec<SocketRecord>) {
-    let mut order: Vec<(SockCookie, usize)> =
-        rows.iter().enumerate().filter_map(|(index, row)| Some((row.cookie?, index))).collect();
-    order.sort_unstable();
-    let mut doubles = Vec::new();
-    let mut doubled = order.iter().copied();
-    let Some(mut kept) = doubled.next() else { return };
-    for next in doubled {
-        if next.0 != kept.0 {
-            kept = next;
-        } else if progress(rows[next.1].state) < progress(rows[kept.1].state) {
-            doubles.push(next.1);
-        } else {
-            doubles.push(kept.1);
-            kept = next;
+    let mut cookies: Vec<_> = rows.iter().filter_map(|row| row.cookie).collect();
+    cookies.sort_unstable();
+    let doubled: Vec<_> = cookies.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+    if doubled.is_empty() {
+        return;
+    }
+    let is_doubled = |row: &SocketRecord| row.cookie.filter(|cookie| doubled.binary_search(cookie).is_ok());
+    let mut latest: HashMap<SockCookie, usize> = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        if let Some(cookie) = is_doubled(row) {
+            let best = latest.entry(cookie).or_insert(index);
+            // Of two rows in one state the one with clocks is from the later walk.
+            let rank = |row: &SocketRecord| (progress(row.state), row.clocks.is_some());
+            if rank(row) >= rank(&rows[*best]) {
+                *best = index;
+            }
         }
     }
-    doubles.sort_unstable();
-    let mut doubles = doubles.into_iter().peekable();
     let mut index = 0;
-    rows.retain(|_| {
-        let double = doubles.next_if_eq(&index).is_some();
+    rows.retain(|row| {
+        let keep = is_doubled(row).is_none_or(|cookie| latest.get(&cookie) == Some(&index));
         index += 1;
-        !double
+        keep
     });
 }
 
-/// How far in the life of a connection the state is: of two rows for one socket the later is true. Rows of the same
-/// rank are taken in the order of the walks.
+/// How far in the life of a connection the state is: of two rows for one socket the later is true.
 fn progress(state: TcpState) -> u8 {
     match state {
         TcpState::Listen | TcpState::BoundInactive | TcpState::Close | TcpState::SynSent | TcpState::SynRecv => 0,
@@ -334,103 +375,68 @@ fn gaps_of(unreadable: Unreadable) -> Vec<Gap> {
     .collect()
 }
 
-/// The kernel puts up to 32 KiB into one datagram (`netlink_recvmsg`); twice that is never filled.
-const BUFFER_BYTES: usize = 64 * 1024;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::socket::{Clocks, Queues, Timer};
+    use crate::model::tuple::{Endpoint, FourTuple};
 
-/// How long one datagram may take. The kernel makes them while it is asked for them, so that this never passes in
-/// health.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A netlink socket of the namespace that it was opened in, and what it needs to read dumps.
-struct Walker {
-    socket: Socket,
-    buffer: Vec<u8>,
-    sequence: u32,
-    netns: NetNsIndex,
-    deadline: Deadline,
-}
-
-impl Walker {
-    fn open(asked: &Asked<'_>) -> io::Result<Self> {
-        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        // A connected netlink socket hears its peer only: port 0, the kernel.
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0, netns: asked.netns, deadline: asked.deadline })
-    }
-
-    fn dump_all(&mut self, walks: &[Walk], filter: Option<&Bytecode>) -> io::Result<Found> {
-        let mut all = Found::default();
-        for walk in walks {
-            all.append(self.dump_tcp(walk, filter)?);
-        }
-        Ok(all)
-    }
-
-    /// One walk over both families; where the kernel refuses that, one each.
-    fn dump_tcp(&mut self, walk: &Walk, filter: Option<&Bytecode>) -> io::Result<Found> {
-        let Walk { states, extensions } = *walk;
-        let mut dump = |tables| self.dump(&DumpRequest { tables, states, extensions, filter });
-        match dump(Tables::Tcp) {
-            Err(error) if error.kind() != io::ErrorKind::TimedOut => {}
-            answer => return answer,
-        }
-        let mut found = dump(Tables::TcpOf(Family::V4))?;
-        found.append(dump(Tables::TcpOf(Family::V6))?);
-        Ok(found)
-    }
-
-    fn dump(&mut self, request: &DumpRequest<'_>) -> io::Result<Found> {
-        self.sequence += 1;
-        self.limit_waiting()?;
-        let bytes = encode_request(request, self.sequence);
-        retry(|| self.socket.send(&bytes, 0))?;
-        let mut decoder = Decoder::new(self.netns, self.sequence);
-        while decoder.take(self.receive()?).map_err(io_error)? == Progress::More {
-            if self.deadline.has_passed() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
-        Ok(Found { rows: decoder.rows, unreadable: decoder.unreadable })
-    }
-
-    fn receive(&mut self) -> io::Result<&[u8]> {
-        // With this flag the kernel returns the true length of what it had to cut.
-        let flags = RecvFlags::TRUNC.bits().cast_signed();
-        let length =
-            retry(|| self.socket.recv(&mut &mut self.buffer[..], flags)).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-                _ => error,
-            })?;
-        self.buffer.get(..length).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a datagram was cut short"))
-    }
-
-    /// Bounds the wait for each datagram by the deadline.
-    fn limit_waiting(&self) -> io::Result<()> {
-        let left = self.deadline.left().unwrap_or(PATIENCE).min(PATIENCE);
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        // Below its unit the option would read zero, which means for ever.
-        let left = left.max(Duration::from_millis(1));
-        Ok(set_socket_timeout(&self.socket, Timeout::Recv, Some(left))?)
-    }
-}
-
-/// Does it again while a signal interrupts it.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
+    fn row(cookie: u64, state: TcpState) -> SocketRecord {
+        let nowhere = Endpoint::new([0, 0, 0, 0].into(), 0);
+        SocketRecord {
+            netns: NetNsIndex(0),
+            state,
+            kind: SocketKind::Full,
+            family: Family::V4,
+            tuple: FourTuple { local: nowhere, remote: nowhere },
+            interface: 0,
+            cookie: Some(SockCookie(cookie)),
+            inode: None,
+            uid: None,
+            cgroup: None,
+            queues: Queues::Data { recv: 0, send: 0 },
+            timer: Timer::Off,
+            binding: PortBinding::Unknown,
+            v6only: None,
+            clocks: None,
+            mptcp: None,
         }
     }
-}
 
-fn io_error(error: WireError) -> io::Error {
-    match error {
-        WireError::Kernel(number) => io::Error::from_raw_os_error(number),
-        WireError::Framing | WireError::Sequence | WireError::Overrun => {
-            io::Error::new(io::ErrorKind::InvalidData, error)
+    #[test]
+    fn of_rows_for_one_socket_the_latest_is_kept() {
+        use TcpState::{CloseWait, Established, LastAck, Listen, TimeWait};
+        let mut with_clocks = row(4, Established);
+        with_clocks.clocks = Some(Clocks { last_data_sent_ms: 1, last_data_recv_ms: 2, last_ack_recv_ms: 3 });
+        let mut rows = vec![
+            row(1, Established),
+            row(2, LastAck),
+            row(3, Listen),
+            with_clocks.clone(),
+            row(1, CloseWait),
+            row(4, Established),
+            row(2, CloseWait),
+            row(5, Established),
+            row(1, TimeWait),
+        ];
+        keep_latest(&mut rows);
+        assert_eq!(rows, [row(2, LastAck), row(3, Listen), with_clocks, row(5, Established), row(1, TimeWait)]);
+        let once = rows.clone();
+        keep_latest(&mut rows);
+        assert_eq!(rows, once);
+    }
+
+    #[test]
+    fn every_port_is_in_one_half() {
+        // Whatever the range, no port is in both parts or in none.
+        for (first, last) in [(0, 0), (0, 65_535), (65_535, 65_535), (1, 2)] {
+            let Condition::Any(sides) = half_of(Some(EphemeralRange { first, last })) else { panic!("an alternative") };
+            let [Condition::All(below), Condition::All(above)] = &sides[..] else { panic!("{sides:?}") };
+            let (Condition::Port(_, below), Condition::Port(_, above)) = (&below[0], &above[0]) else {
+                panic!("ports")
+            };
+            assert_eq!((*below.start(), *above.end()), (0, u16::MAX));
+            assert_eq!(u32::from(*below.end()) + 1, u32::from(*above.start()));
         }
     }
 }

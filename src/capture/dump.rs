@@ -1,0 +1,146 @@
+//! One dump of sock_diag: a netlink socket, a request, and every datagram of the answer.
+
+use std::io;
+use std::time::Duration;
+
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use netlink_sys::{Socket, SocketAddr};
+use rustix::net::RecvFlags;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+
+use crate::capture::Deadline;
+use crate::capture::bytecode::Bytecode;
+use crate::capture::inet_diag::{
+    Decoder, DumpRequest, Extensions, Progress, Tables, Unreadable, WireError, encode_request,
+};
+use crate::model::socket::{NetNsIndex, SocketRecord};
+use crate::model::state::StateMask;
+use crate::model::tuple::Family;
+
+/// One walk over the tables: which states, with what.
+pub(super) struct Walk {
+    /// Sockets in these.
+    pub(super) states: StateMask,
+    /// With tcp_info or without.
+    pub(super) extensions: Extensions,
+}
+
+/// Rows of one or more dumps.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Those that became records.
+    pub(super) rows: Vec<SocketRecord>,
+    /// Those that did not.
+    pub(super) unreadable: Unreadable,
+}
+
+impl Found {
+    /// These rows and those, in no particular order.
+    pub(super) fn append(&mut self, mut other: Self) {
+        // The longer list stays where it is.
+        if other.rows.len() > self.rows.len() {
+            std::mem::swap(&mut self.rows, &mut other.rows);
+        }
+        self.rows.append(&mut other.rows);
+        self.unreadable.unknown_state += other.unreadable.unknown_state;
+        self.unreadable.malformed += other.unreadable.malformed;
+    }
+}
+
+/// The kernel puts up to 32 KiB into one datagram (`netlink_recvmsg`); twice that is never filled.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long one datagram may take. The kernel makes them while it is asked for them, so that this never passes in
+/// health.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A netlink socket of the namespace that it was opened in, and what it needs to read dumps.
+pub(super) struct Walker {
+    socket: Socket,
+    buffer: Vec<u8>,
+    sequence: u32,
+    netns: NetNsIndex,
+    deadline: Deadline,
+}
+
+impl Walker {
+    /// Opens one in the network namespace of the calling thread, which the rows will name `netns`.
+    pub(super) fn open(netns: NetNsIndex, deadline: Deadline) -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+        // A connected netlink socket hears its peer only: port 0, the kernel.
+        socket.connect(&SocketAddr::new(0, 0))?;
+        Ok(Self { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0, netns, deadline })
+    }
+
+    /// One walk over both families; where the kernel refuses that, one each.
+    pub(super) fn dump_tcp(&mut self, walk: &Walk, filter: Option<&Bytecode>) -> io::Result<Found> {
+        let Walk { states, extensions } = *walk;
+        let mut dump = |tables| self.dump(&DumpRequest { tables, states, extensions, filter });
+        match dump(Tables::Tcp) {
+            Err(error) if error.kind() != io::ErrorKind::TimedOut => {}
+            answer => return answer,
+        }
+        let mut found = dump(Tables::TcpOf(Family::V4))?;
+        found.append(dump(Tables::TcpOf(Family::V6))?);
+        Ok(found)
+    }
+
+    /// One dump, to its end.
+    ///
+    /// # Errors
+    /// When it does not come to its end, for whatever reason: what came before is thrown away.
+    pub(super) fn dump(&mut self, request: &DumpRequest<'_>) -> io::Result<Found> {
+        self.sequence += 1;
+        self.limit_waiting()?;
+        let bytes = encode_request(request, self.sequence);
+        retry(|| self.socket.send(&bytes, 0))?;
+        let mut decoder = Decoder::new(self.netns, self.sequence);
+        while decoder.take(self.receive()?).map_err(io_error)? == Progress::More {
+            if self.deadline.has_passed() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(Found { rows: decoder.rows, unreadable: decoder.unreadable })
+    }
+
+    fn receive(&mut self) -> io::Result<&[u8]> {
+        // With this flag the kernel returns the true length of what it had to cut.
+        let flags = RecvFlags::TRUNC.bits().cast_signed();
+        let length =
+            retry(|| self.socket.recv(&mut &mut self.buffer[..], flags)).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+                _ => error,
+            })?;
+        self.buffer.get(..length).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a datagram was cut short"))
+    }
+
+    /// Bounds the wait for each datagram by the deadline.
+    fn limit_waiting(&self) -> io::Result<()> {
+        let left = self.deadline.left().unwrap_or(PATIENCE).min(PATIENCE);
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // Below its unit the option would read zero, which means for ever.
+        let left = left.max(Duration::from_millis(1));
+        Ok(set_socket_timeout(&self.socket, Timeout::Recv, Some(left))?)
+    }
+}
+
+/// Does it again while a signal interrupts it.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+fn io_error(error: WireError) -> io::Error {
+    match error {
+        WireError::Kernel(number) => io::Error::from_raw_os_error(number),
+        WireError::Framing | WireError::Sequence | WireError::Overrun => {
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        }
+    }
+}
