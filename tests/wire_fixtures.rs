@@ -93,7 +93,7 @@ fn rows_are_those_that_ss_printed() {
             .map(|row| {
                 let (recv, send) = match row.queues {
                     Queues::Data { recv, send } => (recv, send),
-                    Queues::Listen { waiting, limit } => (waiting, limit),
+                    Queues::Listen { waiting, limit } => (waiting, limit.expect("netlink tells the limit")),
                 };
                 (row.state.label().to_owned(), recv.to_string(), send.to_string(), row.cookie.expect("a cookie").0)
             })
@@ -169,7 +169,7 @@ fn record(response: &InetResponse, message: &[u8]) -> SocketRecord {
         uid: (kind == SocketKind::Full).then_some(header.uid),
         cgroup: bytes(21).map(|id| CgroupId(u64::from_ne_bytes(id.try_into().expect("eight bytes")))),
         queues: match state {
-            TcpState::Listen => Queues::Listen { waiting: header.recv_queue, limit: header.send_queue },
+            TcpState::Listen => Queues::Listen { waiting: header.recv_queue, limit: Some(header.send_queue) },
             _ => Queues::Data { recv: header.recv_queue, send: header.send_queue },
         },
         timer: match &header.timer {

@@ -8,10 +8,10 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
 
 /// The sequence number of all requests here, and so of the recordings.
-pub const SEQUENCE: u32 = 7;
+pub(crate) const SEQUENCE: u32 = 7;
 
 /// All datagrams that answer these bytes, one behind the other, and how the dump ended.
-pub fn answers_to(request: &[u8]) -> (Vec<u8>, Decoder, Result<(), WireError>) {
+pub(crate) fn answers_to(request: &[u8]) -> (Vec<u8>, Decoder, Result<(), WireError>) {
     let socket = Socket::new(NETLINK_SOCK_DIAG).expect("a netlink socket");
     socket.connect(&SocketAddr::new(0, 0)).expect("connects to the kernel");
     socket.send(request, 0).expect("sends");
@@ -29,12 +29,12 @@ pub fn answers_to(request: &[u8]) -> (Vec<u8>, Decoder, Result<(), WireError>) {
 }
 
 /// The bytes of a request for all states.
-pub fn request(tables: Tables, extensions: Extensions, filter: Option<&Bytecode>) -> Vec<u8> {
+pub(crate) fn request(tables: Tables, extensions: Extensions, filter: Option<&Bytecode>) -> Vec<u8> {
     encode_request(&DumpRequest { tables, states: StateMask::ALL, extensions, filter }, SEQUENCE)
 }
 
 /// The rows that pass the condition, by the kernel.
-pub fn rows_where(condition: Option<&Condition>) -> Vec<SocketRecord> {
+pub(crate) fn rows_where(condition: Option<&Condition>) -> Vec<SocketRecord> {
     let filter = condition.map(|condition| Bytecode::compile(condition).expect("something for the kernel to do"));
     let (_, decoder, end) = answers_to(&request(Tables::Tcp, Extensions::None, filter.as_ref()));
     assert_eq!(end, Ok(()), "{condition:?}");

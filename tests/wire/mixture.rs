@@ -14,21 +14,21 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto
 use crate::support::{run, ss_count, wait_until};
 
 /// The listener of the mixture on every IPv4 address.
-pub const SERVICE: u16 = 8080;
+pub(crate) const SERVICE: u16 = 8080;
 /// The port that one connection was bound to by name; it lies in the range of the namespace.
-pub const NAMED: u16 = 40_007;
+pub(crate) const NAMED: u16 = 40_007;
 /// The port that is bound and nothing else.
-pub const BOUND: u16 = 40_008;
+pub(crate) const BOUND: u16 = 40_008;
 
 /// Whatever keeps the sockets as they are.
-pub struct Mixture {
+pub(crate) struct Mixture {
     _held: Vec<OwnedFd>,
     /// Ends the second namespace when dropped.
     _far: mpsc::Sender<()>,
 }
 
 /// Makes it, in the namespace of the calling thread. Of every state there is at least one socket.
-pub fn make() -> Mixture {
+pub(crate) fn make() -> Mixture {
     let mut held = loopback();
     let (far, mut streams) = across();
     held.append(&mut streams);
@@ -167,7 +167,7 @@ fn across() -> (mpsc::Sender<()>, Vec<OwnedFd>) {
 }
 
 /// The index of the near end of the link.
-pub fn interface() -> u32 {
+pub(crate) fn interface() -> u32 {
     let text = String::from_utf8(run("ip", &["-o", "link", "show", "near"]).stdout).expect("text");
     text.split(':').next().and_then(|index| index.parse().ok()).expect("ip names the index first")
 }
