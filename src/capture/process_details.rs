@@ -99,8 +99,10 @@ impl<'a> Describer<'a> {
         let dir = of_thread.as_ref().unwrap_or(&leader);
         let n_unread = self.unread.len();
         let mut process = self.fields(dir, identity);
-        // A process that ended meanwhile would have left blanks that nothing explains.
-        if self.identity(&leader, key).is_none() {
+        let Process { exe, uid, placement, netns, fds_limit, .. } = &process;
+        let is_whole = exe.is_some() && uid.is_some() && placement.is_some() && netns.is_some() && fds_limit.is_some();
+        // A process that ended meanwhile leaves blanks that nothing explains.
+        if !is_whole && self.identity(&leader, key).is_none() {
             self.unread.truncate(n_unread);
             return None;
         }
@@ -142,6 +144,7 @@ impl<'a> Describer<'a> {
     fn fields(&mut self, dir: &ProcessDir, identity: Identity) -> Process {
         let pid = identity.key.pid;
         let exe = self.read_or(Thing::Executable, pid, dir.link("exe")).map(path_of);
+        // The directory of a process that is gone belongs to root, and only what is read after it fails.
         let uid = self.read_or(Thing::Details, pid, dir.status()).map(|status| status.st_uid);
         let netns = self.read_or(Thing::NetNs, pid, dir.link("ns/net"));
         Process {
