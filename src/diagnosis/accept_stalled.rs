@@ -6,9 +6,9 @@
 //! queue is (`accept`); below both it is an Info, since a program that serves one client at a time does this by design.
 
 use crate::census::ListenerCensus;
-use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
+use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit};
 use crate::diagnosis::fix::{self, Omission};
-use crate::diagnosis::listener_backlog::{self, FIX_BACKLOG};
+use crate::diagnosis::listener_backlog;
 use crate::diagnosis::remedy;
 use crate::diagnosis::scene::Scene;
 use crate::model::process::Runtime;
@@ -50,7 +50,6 @@ fn judge_one(scene: &Scene<'_>, listener: &ListenerCensus) -> Option<Finding> {
     if let Some(first) = first {
         remedies.push(remedy::restart(scene, *first, "drops the queue and accepts again"));
     }
-    remedies.push(Remedy::new(When::Soon, FIX_BACKLOG));
     remedies.push(fix::of(runtime, Omission::Read));
     Some(Finding {
         rule: Rule::AcceptStalled,

@@ -271,6 +271,11 @@ mod tests {
             let finding = script.only(Rule::CloseWaitLeak);
             assert_eq!((finding.severity, finding.confidence), (Severity::Info, Confidence::Hint));
             assert!(finding.summary.ends_with("it looks like an idle pool whose peers hung up"), "{}", finding.summary);
+            assert!(
+                script.headline().contains("CLOSE-WAIT stuck in what looks like idle pools"),
+                "{}",
+                script.headline()
+            );
         }
         // Not a pool: too many for one destination, bodies not read, or more than any pool keeps.
         for (held, peers) in [

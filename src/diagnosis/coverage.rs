@@ -8,7 +8,7 @@ use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Sev
 use crate::diagnosis::scene::Scene;
 use crate::model::snapshot::{Gap, Hides};
 use crate::model::text::printable;
-use crate::model::wording::{count, counted};
+use crate::model::wording::counted;
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     let ranges_known = scene.snapshot.namespaces.iter().all(|namespace| namespace.ports.range.is_some());
@@ -55,19 +55,21 @@ fn finding(scene: &Scene<'_>, severity: Severity, gaps: &[&Gap]) -> Option<Findi
             Evidence::count("attributed", coverage.attributed, None, Unit::Sockets),
             Evidence::count("attributable", coverage.attributable, None, Unit::Sockets),
         ],
-        remedies: vec![Remedy::new(When::Now, "look again as root, or with the capability that the gap names")],
+        remedies: remedies(gaps),
         will_not_help: Vec::new(),
     })
 }
 
 /// `descriptors of 12 processes (permission denied; needs CAP_SYS_PTRACE)`.
 fn sentence(gap: &Gap) -> String {
-    let times = if gap.count > 1 && !gap.what.contains(&gap.count.to_string()) {
-        format!(", {} times", count(gap.count))
-    } else {
-        String::new()
-    };
-    format!("{}{times} ({})", printable(&gap.what), printable(&gap.why))
+    format!("{} ({})", printable(&gap.what), printable(&gap.why))
+}
+
+/// More privilege shows more only where a gap says that it lacks some.
+fn remedies(gaps: &[&Gap]) -> Vec<Remedy> {
+    let lacking = gaps.iter().any(|gap| gap.why.contains("needs CAP_"));
+    let advice = Remedy::new(When::Now, "look again as root, or with the capability that the gap names");
+    if lacking { vec![advice] } else { Vec::new() }
 }
 
 fn what_hides(hides: Hides) -> &'static str {
@@ -88,7 +90,7 @@ mod tests {
 
     fn script(hides: Hides, n: u64) -> Script {
         let mut script = Script::new();
-        let what = "descriptors of processes".to_owned();
+        let what = format!("descriptors of {n} processes");
         let why = "permission denied; needs CAP_SYS_PTRACE".to_owned();
         script.snapshot.gaps.push(Gap { what, why, hides, count: n });
         script
@@ -112,11 +114,16 @@ mod tests {
         let script = script(Hides::Owners, 12);
         let finding = script.only(Rule::Coverage);
         assert_eq!(finding.severity, Severity::Info);
-        assert_eq!(
-            finding.summary,
-            "not seen: descriptors of processes, 12 times (permission denied; needs CAP_SYS_PTRACE)"
-        );
+        assert_eq!(finding.summary, "not seen: descriptors of 12 processes (permission denied; needs CAP_SYS_PTRACE)");
         assert_eq!(script.verdict(), Verdict::Ok);
+        assert_eq!(finding.remedies.len(), 1);
+    }
+
+    #[test]
+    fn what_no_privilege_shows_gets_no_advice() {
+        let mut script = script(Hides::Limits, 1);
+        script.snapshot.gaps[0].why = "not shown in this network namespace, only in the initial one".to_owned();
+        assert_eq!(script.only(Rule::Coverage).remedies, []);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The sentence that a report opens with.
 
-use crate::census::ProcessCensus;
 use crate::census::pools::PortPool;
+use crate::census::{CloseWaitCensus, ProcessCensus};
 use crate::diagnosis::finding::{Finding, Rule, Severity, Subject};
 use crate::diagnosis::port_pool::{self, state_of};
 use crate::diagnosis::scene::{Scene, ports_share};
 use crate::model::process::ProcessIndex;
+use crate::model::state::TcpState;
 use crate::model::wording::{count, percent};
 
 /// The most urgent finding in one sentence, or what was looked for and not found.
@@ -13,7 +14,7 @@ use crate::model::wording::{count, percent};
 /// A leak and the pool it drains are one story, and are told in one sentence.
 pub(super) fn sentence(scene: &Scene<'_>, findings: &[Finding]) -> String {
     let Some(top) = findings.first().filter(|top| top.severity > Severity::Info) else {
-        return nothing_found(scene);
+        return nothing_found(scene, findings);
     };
     if top.severity == Severity::Unknown {
         return match top.rule {
@@ -40,21 +41,26 @@ fn is_leak(finding: &Finding) -> bool {
 }
 
 /// `no leak seen: 0 stuck CLOSE-WAIT, the fullest port pool is 3 % used (to 10.0.3.7:8086)`.
-fn nothing_found(scene: &Scene<'_>) -> String {
+fn nothing_found(scene: &Scene<'_>, findings: &[Finding]) -> String {
     let census = scene.census;
-    let known =
-        census.processes.iter().map(|process| process.close_wait.stuck.saturating_sub(process.close_wait.inherited));
-    let strangers = census.strangers.iter().map(|stranger| stranger.close_wait.stuck);
+    let own = |held: &CloseWaitCensus| held.stuck.saturating_sub(held.inherited);
+    let known = census.processes.iter().map(|process| own(&process.close_wait));
+    let strangers = census.strangers.iter().map(|stranger| own(&stranger.close_wait));
     let stuck = count(known.chain(strangers).sum());
+    let close_wait = match census.totals[TcpState::CloseWait] {
+        0 => "0 stuck CLOSE-WAIT".to_owned(),
+        all => format!("{stuck} of {} CLOSE-WAIT stuck", count(all)),
+    };
+    let idle = if findings.iter().any(is_leak) { " in what looks like idle pools" } else { "" };
     let share_of = |pool: &&PortPool| ports_share(pool.used, pool.usable);
-    match census.port_pools.iter().max_by(|a, b| share_of(a).total_cmp(&share_of(b))) {
-        Some(pool) => format!(
-            "no leak seen: {stuck} stuck CLOSE-WAIT, the fullest port pool is {} used (to {})",
-            percent(ports_share(pool.used, pool.usable)),
-            pool.destination
-        ),
-        None => format!("no leak seen: {stuck} stuck CLOSE-WAIT, no ports in use to any destination"),
-    }
+    let ports = match census.port_pools.iter().max_by(|a, b| share_of(a).total_cmp(&share_of(b))) {
+        Some(pool) => {
+            let used = percent(ports_share(pool.used, pool.usable));
+            format!("the fullest port pool is {used} used (to {})", pool.destination)
+        }
+        None => "no ports in use to any destination".to_owned(),
+    };
+    format!("no leak seen: {close_wait}{idle}, {ports}")
 }
 
 /// The leaking process and the short pool, when one of them is the top finding and they are one story.
@@ -191,7 +197,7 @@ mod tests {
         pool(&mut script, 850, process, 3);
         assert_eq!(
             script.headline(),
-            "no leak seen: 3 stuck CLOSE-WAIT, the fullest port pool is 3 % used (to 10.0.3.7:8086)"
+            "no leak seen: 3 of 3 CLOSE-WAIT stuck, the fullest port pool is 3 % used (to 10.0.3.7:8086)"
         );
     }
 

@@ -10,7 +10,7 @@ use crate::model::wording::{count, percent};
 const FEW_WAITING: u32 = 8;
 
 /// How the queue is made longer.
-pub(super) const FIX_BACKLOG: &str =
+const LONGER_BACKLOG: &str =
     "let more connections wait: a larger backlog in listen(), and net.core.somaxconn, which caps it, at least as large";
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
@@ -78,7 +78,7 @@ fn judge_one(scene: &Scene<'_>, listener: &ListenerCensus) -> Option<Finding> {
         details,
         evidence: evidence(scene, listener, severity),
         remedies: vec![
-            Remedy::new(When::Soon, FIX_BACKLOG),
+            Remedy::new(When::Soon, LONGER_BACKLOG),
             Remedy::new(
                 When::Fix,
                 "accept faster: more workers or a loop that only accepts; look what the program waits for",

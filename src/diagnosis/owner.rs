@@ -77,8 +77,11 @@ impl Owner {
     pub(super) fn restart(self, scene: &Scene<'_>) -> Remedy {
         match self {
             Self::Process(process) => remedy::restart(scene, process, remedy::RELIEF),
-            Self::Stranger { .. } => {
-                Remedy::new(When::Now, "look again as root, at all processes, to learn who holds them; then restart it")
+            Self::Stranger { reason: Unresolved::NoHolderSeen, .. } => {
+                Remedy::new(When::Now, "look again as root to learn who holds them, and restart that program")
+            }
+            Self::Stranger { reason: Unresolved::NotLooked, .. } => {
+                Remedy::new(When::Now, "look again at all processes to learn who holds them, and restart that program")
             }
         }
     }

@@ -197,6 +197,7 @@ impl Script {
         held.destinations = spread(held.count, peers);
         let census = &mut self.census.processes[process.0 as usize];
         census.states[TcpState::CloseWait] = held.count;
+        self.census.totals[TcpState::CloseWait] += held.count - held.inherited;
         census.close_wait = held;
     }
 
