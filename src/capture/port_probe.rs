@@ -9,11 +9,12 @@
 //! the security module that watch `connect()` see it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
+use rustix::net::sockopt::set_ipv6_v6only;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, socket_with};
 
 use crate::capture::Deadline;
@@ -161,11 +162,7 @@ impl Attempt {
             Err(rustix::io::Errno::ADDRNOTAVAIL) => return Ok((PortAnswer::Refused, socket)),
             other => other.map_err(|error| Failure::call("connect()", error))?,
         }
-        let local = getsockname(&socket).map_err(|error| Failure::call("getsockname()", error))?;
-        match SocketAddr::try_from(local) {
-            Ok(local) if local.port() == self.port => Ok((PortAnswer::Usable, socket)),
-            _ => Err(Failure::OtherPort),
-        }
+        if port_of(&socket)? == self.port { Ok((PortAnswer::Usable, socket)) } else { Err(Failure::OtherPort) }
     }
 
     /// A link-local address needs its interface.
@@ -192,13 +189,8 @@ fn ask_bind(endpoint: Endpoint) -> Result<PortAnswer, Failure> {
 /// The bucket of a port forgets that there was a `bind()` on it since Linux 6.18 ("tcp: Update bind bucket state on port
 /// release"); before, the port stays closed to every `connect()` until its last owner is gone.
 fn try_bind_on_shared_port() -> Result<(), Failure> {
+    let free = free_port()?;
     let loopback = |last: u8| IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
-    let free = {
-        let socket = tcp_socket(loopback(1))?;
-        bind(&socket, &SocketAddr::new(loopback(1), 0)).map_err(|error| Failure::call("bind()", error))?;
-        let local = getsockname(&socket).map_err(|error| Failure::call("getsockname()", error))?;
-        SocketAddr::try_from(local).map_err(|error| Failure::call("getsockname()", error))?.port()
-    };
     let attempt =
         |port: u16| Attempt { source: None, port: free, destination: Endpoint::new(loopback(1), port), interface: 0 };
     let (_, holder) = attempt(1).make()?;
@@ -206,6 +198,27 @@ fn try_bind_on_shared_port() -> Result<(), Failure> {
     let (afterwards, _) = attempt(2).make()?;
     drop(holder);
     if afterwards == PortAnswer::Usable { Ok(()) } else { Err(Failure::BindMarks) }
+}
+
+/// A port that nobody is on: one that all addresses of both families can get.
+fn free_port() -> Result<u16, Failure> {
+    let (socket, any) = match tcp_socket(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
+        Ok(socket) => {
+            set_ipv6_v6only(&socket, false).map_err(|error| Failure::call("IPV6_V6ONLY", error))?;
+            (socket, IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+        }
+        Err(_no_ipv6) => {
+            let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            (tcp_socket(any)?, any)
+        }
+    };
+    bind(&socket, &SocketAddr::new(any, 0)).map_err(|error| Failure::call("bind() to a free port", error))?;
+    port_of(&socket)
+}
+
+fn port_of(socket: &OwnedFd) -> Result<u16, Failure> {
+    let local = getsockname(socket).and_then(SocketAddr::try_from);
+    local.map(|local| local.port()).map_err(|error| Failure::call("getsockname()", error))
 }
 
 impl Failure {

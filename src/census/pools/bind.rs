@@ -24,20 +24,36 @@ const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 #[must_use]
 pub fn bind_pools(snapshot: &Snapshot) -> Vec<BindPool> {
     let ledgers = Ledger::open_all(snapshot);
-    let mut pools: Vec<BindPool> = books(snapshot, &ledgers).iter().flat_map(Book::pools).collect();
+    let mut pools: Vec<BindPool> = books(snapshot, &ledgers, |_| true).iter().flat_map(Book::pools).collect();
     pools.sort_by_key(|pool| (pool.remaining, pool.netns, pool.address));
     pools
 }
 
-/// The questions that settle what is in doubt: whether an address gets a port that an IPv6 socket is on.
-pub(super) fn doubtful<'a>(
-    snapshot: &'a Snapshot,
-    ledgers: &'a [Option<Ledger>],
-) -> impl Iterator<Item = (NetNsIndex, Endpoint)> + 'a {
-    books(snapshot, ledgers).into_iter().flat_map(|book| {
-        let netns = book.netns;
-        book.in_doubt().into_iter().map(move |endpoint| (netns, endpoint))
-    })
+/// The pool of one address, also of one that nobody uses yet. `None` when the namespace's range or reserved ports are
+/// unknown.
+#[must_use]
+pub fn bind_pool_for(snapshot: &Snapshot, netns: NetNsIndex, address: IpAddr) -> Option<BindPool> {
+    let ledgers = Ledger::open_all(snapshot);
+    let book = books(snapshot, &ledgers, |_| true).into_iter().find(|book| book.netns == netns)?;
+    let address = address.to_canonical();
+    if address.is_unspecified() {
+        return Some(book.wildcard(address));
+    }
+    let own: Vec<Endpoint> = book.own.iter().copied().filter(|own| own.address == address).collect();
+    Some(book.pool(address, &own, &book.common_of(address)))
+}
+
+/// The addresses and ports of which it is in doubt whether an IPv6 socket is in their way, and nothing else is of what
+/// `stays`.
+pub(super) fn doubtful(
+    snapshot: &Snapshot,
+    ledgers: &[Option<Ledger>],
+    stays: impl Fn(&SocketRecord) -> bool,
+) -> Vec<(NetNsIndex, Endpoint)> {
+    let books = books(snapshot, ledgers, stays);
+    let in_doubt =
+        |book: &Book<'_>| book.in_doubt().into_iter().map(|endpoint| (book.netns, endpoint)).collect::<Vec<_>>();
+    books.iter().flat_map(in_doubt).collect()
 }
 
 /// Whom the owners of a port shut out: bits.
@@ -68,7 +84,11 @@ struct Book<'a> {
     has_v6: bool,
 }
 
-fn books<'a>(snapshot: &'a Snapshot, ledgers: &'a [Option<Ledger>]) -> Vec<Book<'a>> {
+fn books<'a>(
+    snapshot: &'a Snapshot,
+    ledgers: &'a [Option<Ledger>],
+    stays: impl Fn(&SocketRecord) -> bool,
+) -> Vec<Book<'a>> {
     let mut books: Vec<Option<Book<'_>>> = Vec::with_capacity(ledgers.len());
     for (nth, (ledger, namespace)) in ledgers.iter().zip(&snapshot.namespaces).enumerate() {
         books.push(ledger.as_ref().map(|ledger| Book {
@@ -80,7 +100,7 @@ fn books<'a>(snapshot: &'a Snapshot, ledgers: &'a [Option<Ledger>]) -> Vec<Book<
             has_v6: false,
         }));
     }
-    for socket in &snapshot.sockets {
+    for socket in snapshot.sockets.iter().filter(|socket| stays(socket)) {
         if let Some(book) = &mut books[socket.netns.0 as usize] {
             book.enter(socket);
         }
@@ -97,7 +117,7 @@ impl Book<'_> {
     fn enter(&mut self, socket: &SocketRecord) {
         let local = socket.tuple.local;
         self.has_v6 |= local.address.is_ipv6();
-        if !holds_port(socket) || !self.ledger.range.contains(local.port) {
+        if !holds_port(socket, self.namespace) || !self.ledger.range.contains(local.port) {
             return;
         }
         let shut = &mut self.shut[usize::from(local.port - self.ledger.range.first)];
@@ -129,7 +149,7 @@ impl Book<'_> {
         let own = self.own.chunk_by(|a, b| a.address == b.address);
         let wildcards = [Some(ANY_V4), self.has_v6.then_some(ANY_V6)].into_iter().flatten();
         let mut pools: Vec<BindPool> = wildcards.map(|address| self.wildcard(address)).collect();
-        let (v4, v6) = (self.common(shut::V4, shut::V4_PERHAPS), self.common(shut::V6, 0));
+        let (v4, v6) = (self.common_of(ANY_V4), self.common_of(ANY_V6));
         pools.extend(own.map(|own| {
             let common = if own[0].address.is_ipv4() { &v4 } else { &v6 };
             self.pool(own[0].address, own, common)
@@ -143,6 +163,14 @@ impl Book<'_> {
             IpAddr::V6(_) => self.common(shut::OWNED, 0),
         };
         self.pool(address, &[], &common)
+    }
+
+    /// What each port is to every address of this one's family.
+    fn common_of(&self, address: IpAddr) -> Common {
+        match address {
+            IpAddr::V4(_) => self.common(shut::V4, shut::V4_PERHAPS),
+            IpAddr::V6(_) => self.common(shut::V6, 0),
+        }
     }
 
     /// What each port is to the addresses that these bits shut out, surely and perhaps.
@@ -226,7 +254,7 @@ impl Book<'_> {
             }
         };
         collect(ANY_V4, &self.common(shut::ANY_V4, shut::ANY_V4_PERHAPS));
-        let common = self.common(shut::V4, shut::V4_PERHAPS);
+        let common = self.common_of(ANY_V4);
         if common.tally.v6only > 0 {
             v4.into_iter().for_each(|address| collect(address, &common));
         }

@@ -72,7 +72,10 @@ pub fn pool_for(
     let ledger = Ledger::open(snapshot, netns)?;
     let sockets = snapshot.sockets.iter().filter(|socket| {
         let tuple = &socket.tuple;
-        socket.netns == netns && tuple.local.address == key.source && tuple.remote == destination && holds_port(socket)
+        socket.netns == netns
+            && tuple.local.address == key.source
+            && tuple.remote == destination
+            && socket.kind != SocketKind::Request
     });
     let conflicts = conflicts(sockets.clone(), interface, &ledger, &snapshot.namespaces[netns.0 as usize]);
     let mut pool = Base::of(&ledger).pool(key, &conflicts, &ledger);
@@ -107,21 +110,19 @@ impl Key {
 pub(super) enum Takeover {
     No,
     Perhaps,
-    Surely,
 }
 
 /// Whether a new connection with the same four-tuple may take this socket's place.
 ///
-/// A dump tells neither whether the connection used timestamps nor, after the setting was changed, whether it was made
-/// under the old one: only the kernel's answer makes it sure.
+/// It is never sure: a dump tells neither whether the connection used timestamps nor, when `net.ipv4.tcp_timestamps` was
+/// changed, whether it was made under the old setting. Only the kernel can say, and where it says yes the connection is
+/// gone ([`holds_port`]).
 pub(super) fn takeover(socket: &SocketRecord, namespace: &Namespace) -> Takeover {
     if socket.kind != SocketKind::TimeWait || socket.state != TcpState::TimeWait {
         return Takeover::No;
     }
-    match namespace.answers.time_wait.get(&socket.tuple) {
-        Some(PortAnswer::Usable) => return Takeover::Surely,
-        Some(PortAnswer::Refused) => return Takeover::No,
-        None => {}
+    if namespace.answers.time_wait.get(&socket.tuple) == Some(&PortAnswer::Refused) {
+        return Takeover::No;
     }
     let reusable = match namespace.ports.tw_reuse {
         Some(TimeWaitReuse::Off) => false,
@@ -163,7 +164,7 @@ fn routes(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<Member> {
             let next = numbers.len() as u32;
             let route = *numbers.entry(route_of(socket)).or_insert(next);
             members.push(Member { route, socket: index as u32 });
-        } else if holds_port(socket) && socket.tuple.remote.port != 0 {
+        } else if socket.kind != SocketKind::Request && socket.tuple.remote.port != 0 {
             others.push(index as u32);
         }
     }
@@ -182,19 +183,18 @@ fn route_of(socket: &SocketRecord) -> (NetNsIndex, IpAddr, Endpoint) {
 
 fn is_outgoing(socket: &SocketRecord, ledger: &Ledger) -> bool {
     let inactive = matches!(socket.state, TcpState::Listen | TcpState::Close | TcpState::BoundInactive);
-    holds_port(socket)
+    socket.kind != SocketKind::Request
         && !inactive
         && socket.tuple.remote.port != 0
         && ledger.range.contains(socket.tuple.local.port)
         && !ledger.is_accepted(&socket.tuple.local)
 }
 
-/// A port of the pool that somebody has for this very destination: whether he can be displaced, at worst and at best. Two
-/// connections of one four-tuple stand side by side when one of them is bound to an interface.
+/// A port of the pool that somebody has for this very destination, and whether it can be had all the same. Two connections
+/// of one four-tuple stand side by side when one is bound to an interface; which one the kernel looks at is not known.
 struct Conflict {
     port: u16,
-    at_worst: Takeover,
-    at_best: Takeover,
+    takeover: Takeover,
 }
 
 /// The conflicts on a route, by port, of ports that are not closed anyway.
@@ -206,13 +206,14 @@ fn conflicts<'a>(
 ) -> Vec<Conflict> {
     let mut found: Vec<(u16, Takeover)> = sockets
         .filter(|socket| socket.interface == 0 || socket.interface == interface)
+        .filter(|socket| holds_port(socket, namespace))
         .map(|socket| (socket.tuple.local.port, socket))
         .filter(|(port, _)| matches!(ledger.class(*port), Some(Class::Open | Class::Shared)))
         .map(|(port, socket)| (port, takeover(socket, namespace)))
         .collect();
     found.sort_unstable();
     let by_port = found.chunk_by(|a, b| a.0 == b.0);
-    by_port.map(|same| Conflict { port: same[0].0, at_worst: same[0].1, at_best: same[same.len() - 1].1 }).collect()
+    by_port.map(|same| Conflict { port: same[0].0, takeover: same[same.len() - 1].1 }).collect()
 }
 
 /// What all pools of a namespace have in common.
@@ -243,15 +244,11 @@ impl Base {
                 Some(Class::Open) => tally.sure -= 1,
                 _ => tally.shared -= 1,
             }
-            match (conflict.at_worst, conflict.at_best) {
-                (Takeover::Surely, _) => tally.sure += 1,
-                (_, Takeover::No) => {}
-                _ => tally.time_wait += 1,
-            }
+            tally.time_wait += u32::from(conflict.takeover == Takeover::Perhaps);
         }
-        let is_sure = |port: u16| match conflicts.binary_search_by_key(&port, |conflict| conflict.port) {
-            Ok(nth) => conflicts[nth].at_worst == Takeover::Surely,
-            Err(_) => matches!(ledger.class(port), Some(Class::Open | Class::Unseen)),
+        let is_sure = |port: u16| {
+            matches!(ledger.class(port), Some(Class::Open | Class::Unseen))
+                && conflicts.binary_search_by_key(&port, |conflict| conflict.port).is_err()
         };
         tally.odd = ledger.odd_ends().is_some_and(|ends| ends.into_iter().any(is_sure));
         let (remaining, remaining_at_least, doubts) = tally.bounds(ledger.hidden);

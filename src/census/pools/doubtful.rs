@@ -1,6 +1,6 @@
 //! What to ask the kernel where a dump leaves doubt (`--exact`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::connect::{Takeover, takeover};
@@ -30,10 +30,17 @@ pub fn doubtful_ports(snapshot: &Snapshot) -> Vec<DoubtfulPort> {
             }
         }
     }
-    for socket in lone_time_waits(snapshot, &ledgers) {
+    let waits = lone_time_waits(snapshot, &ledgers);
+    for socket in &waits {
         ask(socket.netns, PortQuestion::TimeWait { tuple: socket.tuple, interface: socket.interface });
     }
-    for (netns, endpoint) in bind::doubtful(snapshot, &ledgers) {
+    // What is in doubt now, and what will be when those connections are gone.
+    let ending: HashSet<_> = waits.iter().map(|wait| (wait.netns, wait.tuple)).collect();
+    let mut binds = bind::doubtful(snapshot, &ledgers, |_| true);
+    binds.extend(bind::doubtful(snapshot, &ledgers, |socket| !ending.contains(&(socket.netns, socket.tuple))));
+    binds.sort_unstable();
+    binds.dedup();
+    for (netns, endpoint) in binds {
         ask(netns, PortQuestion::Bind(endpoint));
     }
     doubtful
@@ -62,7 +69,10 @@ fn lone_time_waits<'a>(snapshot: &'a Snapshot, ledgers: &[Option<Ledger>]) -> Ve
     }
     let mut holders: HashMap<(NetNsIndex, FourTuple), u32> =
         waits.iter().map(|wait| ((wait.netns, wait.tuple), 0)).collect();
-    for socket in snapshot.sockets.iter().filter(|socket| holds_port(socket)) {
+    for socket in &snapshot.sockets {
+        if !holds_port(socket, &snapshot.namespaces[socket.netns.0 as usize]) {
+            continue;
+        }
         if let Some(count) = holders.get_mut(&(socket.netns, socket.tuple)) {
             *count += 1;
         }

@@ -50,8 +50,9 @@ impl Ledger {
         let mut ledgers: Vec<Option<Self>> =
             snapshot.namespaces.iter().map(|namespace| Self::empty(namespace, listed)).collect();
         for socket in &snapshot.sockets {
-            if let Some(ledger) = &mut ledgers[socket.netns.0 as usize] {
-                ledger.enter(socket);
+            let at = socket.netns.0 as usize;
+            if let Some(ledger) = &mut ledgers[at] {
+                ledger.enter(socket, &snapshot.namespaces[at]);
             }
         }
         for (ledger, namespace) in ledgers.iter_mut().zip(&snapshot.namespaces) {
@@ -66,7 +67,9 @@ impl Ledger {
     pub(super) fn open(snapshot: &Snapshot, netns: NetNsIndex) -> Option<Self> {
         let namespace = snapshot.namespaces.get(netns.0 as usize)?;
         let mut ledger = Self::empty(namespace, lists_bound_sockets(snapshot))?;
-        snapshot.sockets.iter().filter(|socket| socket.netns == netns).for_each(|socket| ledger.enter(socket));
+        for socket in snapshot.sockets.iter().filter(|socket| socket.netns == netns) {
+            ledger.enter(socket, namespace);
+        }
         ledger.settle(namespace);
         Some(ledger)
     }
@@ -82,9 +85,9 @@ impl Ledger {
         })
     }
 
-    fn enter(&mut self, socket: &SocketRecord) {
+    fn enter(&mut self, socket: &SocketRecord, namespace: &Namespace) {
         let local = socket.tuple.local;
-        if !holds_port(socket) || !self.range.contains(local.port) {
+        if !holds_port(socket, namespace) || !self.range.contains(local.port) {
             return;
         }
         let class = &mut self.classes[usize::from(local.port - self.range.first)];
@@ -155,13 +158,18 @@ impl Ledger {
     }
 }
 
-/// Whether the row takes part in the bookkeeping of ports: half-made handshakes do not.
-pub(super) fn holds_port(socket: &SocketRecord) -> bool {
-    socket.kind != SocketKind::Request
+/// Whether the row takes part in the bookkeeping of ports. Half-made handshakes do not, nor does a TIME-WAIT any more
+/// that the kernel was asked about and gave away.
+pub(super) fn holds_port(socket: &SocketRecord, namespace: &Namespace) -> bool {
+    match socket.kind {
+        SocketKind::Full => true,
+        SocketKind::TimeWait => namespace.answers.time_wait.get(&socket.tuple) != Some(&PortAnswer::Usable),
+        SocketKind::Request => false,
+    }
 }
 
 /// Whether the row surely came to its port by `bind()`, or has made its port one of `bind()`.
-pub(super) fn is_bound(socket: &SocketRecord) -> bool {
+fn is_bound(socket: &SocketRecord) -> bool {
     matches!(socket.state, TcpState::Listen | TcpState::Close | TcpState::BoundInactive)
         || socket.binding == PortBinding::Explicit
 }

@@ -21,7 +21,7 @@ use crate::model::socket::NetNsIndex;
 use crate::model::state::StateCounts;
 use crate::model::tuple::{Endpoint, FourTuple};
 
-pub use bind::bind_pools;
+pub use bind::{bind_pool_for, bind_pools};
 pub use connect::{connect_pools, pool_for};
 pub use doubtful::doubtful_ports;
 
