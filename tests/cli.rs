@@ -124,6 +124,17 @@ fn the_schema_is_printed() {
 }
 
 #[test]
+fn rules_states_and_thresholds_are_explained() {
+    for (topic, what) in [("close-wait-leak", "close()"), ("CLOSE-WAIT", "peer"), ("policy", "warning from")] {
+        let output = run(&["explain", topic]);
+        assert_eq!(output.status.code(), Some(0), "{topic}");
+        assert!(text(&output.stdout).contains(what), "{topic}: {}", text(&output.stdout));
+    }
+    let said = refusal(&["explain", "close-wait-leek"]);
+    assert!(said.contains("did you mean `close-wait-leak`?"), "{said}");
+}
+
+#[test]
 fn completions_know_the_options() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell]);

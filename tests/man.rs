@@ -118,7 +118,9 @@ fn commands(roff: &mut Roff, command: &clap::Command) {
         for arg in sub.get_positionals() {
             let values: Vec<String> =
                 arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
-            body.push_str(&format!(" {}: {}.", arg.get_id().as_str().to_uppercase(), values.join(", ")));
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            let text = if values.is_empty() { help } else { values.join(", ") };
+            body.push_str(&format!(" {}: {text}.", arg.get_id().as_str().to_uppercase()));
         }
         roff.control("TP", []);
         roff.text(head);

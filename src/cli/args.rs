@@ -33,21 +33,14 @@ pub enum Command {
     Report(Box<ReportArgs>),
     /// Explain a topic; without one, list the topics
     Explain {
-        /// What to explain
-        topic: Option<Topic>,
+        /// What to explain: json-schema, policy, a rule or a TCP state
+        topic: Option<String>,
     },
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
-}
-
-/// What `explain` can explain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Topic {
-    /// The JSON Schema of `report --json`
-    JsonSchema,
 }
 
 /// Formats of the report, as they are typed.

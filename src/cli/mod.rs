@@ -12,18 +12,17 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
-use clap::ValueEnum;
 use clap_complete::Shell;
 
-use self::args::{Command, ReportArgs, Topic};
+use self::args::{Command, ReportArgs};
 use self::exit::Exit;
 use self::output::{OutputError, Sink};
-use self::request::ReportJob;
+use self::request::{OutputRequest, ReportJob};
 use self::usage::{Refusal, UsageError};
 use crate::capture::live::LiveHost;
 use crate::capture::{CaptureError, SnapshotSource};
 use crate::model::text::printable;
-use crate::render::{self, schema};
+use crate::render;
 use crate::report;
 
 /// Runs the command line and says how it ended.
@@ -35,7 +34,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => match cli.command {
             None => report(&cli.report),
             Some(Command::Report(args)) => report(&args),
-            Some(Command::Explain { topic }) => explain(topic),
+            Some(Command::Explain { topic }) => explain(topic.as_deref()),
             Some(Command::Completions { shell }) => completions(shell),
         },
     };
@@ -56,18 +55,10 @@ fn report(args: &ReportArgs) -> Result<Exit> {
     deliver(sink, &bytes)
 }
 
-fn explain(topic: Option<Topic>) -> Result<Exit> {
-    match topic {
-        Some(Topic::JsonSchema) => say(schema::REPORT.as_bytes()),
-        None => {
-            let mut list = String::from("closewatch explain TOPIC\n\n");
-            for value in Topic::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
-                let help = value.get_help().map(ToString::to_string).unwrap_or_default();
-                list.push_str(&format!("  {:<14}{help}\n", value.get_name()));
-            }
-            say(list.as_bytes())
-        }
-    }
+fn explain(topic: Option<&str>) -> Result<Exit> {
+    let topic = topic.map(values::parse_topic).transpose()?;
+    let page = terminal::page(&OutputRequest::for_people());
+    say(render::explain::explain(topic, &page).as_bytes())
 }
 
 fn completions(shell: Shell) -> Result<Exit> {
@@ -120,7 +111,9 @@ fn hint(error: &Error) -> Option<String> {
         CaptureError::EnterNetNs { pid, error } if error.kind() == ErrorKind::NotFound => {
             Some(format!("is process {pid} still running?"))
         }
-        CaptureError::EnterNetNs { .. } => Some("needs CAP_SYS_ADMIN and CAP_SYS_PTRACE: run as root".to_owned()),
+        CaptureError::EnterNetNs { .. } => {
+            Some("needs CAP_SYS_ADMIN and CAP_SYS_PTRACE; some processes are protected even from root".to_owned())
+        }
         CaptureError::NoTable { .. } => {
             Some("is /proc mounted, and does a seccomp filter forbid netlink sockets?".to_owned())
         }

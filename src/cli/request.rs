@@ -39,6 +39,14 @@ pub struct OutputRequest {
     pub detail: Detail,
 }
 
+impl OutputRequest {
+    /// Text on standard output, for a command that takes no options of output.
+    #[must_use]
+    pub fn for_people() -> Self {
+        Self { format: Format::Table, file: None, color: ColorArg::Auto, detail: Detail::Brief }
+    }
+}
+
 impl ReportJob {
     /// Reads the values, refuses what contradicts itself, and starts the clock of `--timeout`.
     ///
@@ -165,8 +173,7 @@ mod tests {
         assert!(job.request.selection.is_everything());
         assert_eq!(job.policy, Policy::default());
         assert_eq!(job.query.stuck_after, job.policy.stuck_after);
-        let output = OutputRequest { format: Format::Table, file: None, color: ColorArg::Auto, detail: Detail::Brief };
-        assert_eq!(job.output, output);
+        assert_eq!(job.output, OutputRequest::for_people());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::model::ports::NamedPortRange;
 use crate::model::selection::EndpointFilter;
 use crate::model::state::{StateMask, TcpState};
 use crate::model::tuple::Network;
+use crate::render::explain::Topic;
 
 /// The largest pid that Linux gives (`PID_MAX_LIMIT`, kernel `include/linux/threads.h`).
 const MAX_PID: u32 = 4 * 1024 * 1024;
@@ -74,6 +75,19 @@ pub(super) fn parse_states(texts: &[String]) -> Result<Option<StateMask>, UsageE
         mask = Some(mask.map_or(one, |mask| mask.with(one)));
     }
     Ok(mask)
+}
+
+/// Reads a topic of `explain`.
+pub(super) fn parse_topic(text: &str) -> Result<Topic, UsageError> {
+    Topic::parse(text).ok_or_else(|| {
+        let names: Vec<String> = Topic::all().map(|(name, _)| name).collect();
+        let list = "`closewatch explain` lists the topics";
+        let hint = match closest(&text.replace('_', "-"), names.iter().map(String::as_str)) {
+            Some(meant) => format!("did you mean `{meant}`? {list}"),
+            None => list.to_owned(),
+        };
+        UsageError::new(format!("there is no topic `{text}`"), hint)
+    })
 }
 
 fn unknown_state(text: &str) -> UsageError {

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use self::findings::FindingRow;
-use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow};
+use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow, StrangerRow};
 use self::walls::Wall;
 use super::words::scan_token;
 use crate::model::state::StateCounts;
@@ -29,7 +29,7 @@ pub(super) fn render(report: &Report<'_>, out: &mut impl Write) -> io::Result<()
     out.write_all(b"\n")
 }
 
-/// Writes what a terminal could act on, or what would not be seen, as `\uXXXX`. The names stay what they are to a parser.
+/// Writes what a terminal could act on, or what would not be seen, as escapes of JSON. The names stay what they are to a parser.
 /// Everything that is not plain ASCII stands inside a string, so that the text is all there is to look at.
 fn without_invisible(text: String) -> String {
     let visible = |c: char| c.is_ascii() && c != '\u{7f}' || c.escape_debug().len() == 1;
@@ -67,6 +67,7 @@ struct Document<'a> {
     listeners: Vec<ListenerRow<'a>>,
     peers: Vec<PeerRow<'a>>,
     unowned: UnownedRow,
+    strangers: Vec<StrangerRow>,
     walls: Vec<Wall<'a>>,
     coverage: CoverageRow<'a>,
 }
@@ -158,6 +159,7 @@ impl<'a> Document<'a> {
             listeners: census.listeners.iter().map(|row| ListenerRow::of(report, row)).collect(),
             peers: census.peers.iter().map(|row| PeerRow::of(report, row)).collect(),
             unowned: unowned(report),
+            strangers: census.strangers.iter().map(|row| StrangerRow::of(report, row)).collect(),
             walls: walls::of(report),
             coverage: coverage(report),
         })

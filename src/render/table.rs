@@ -1,13 +1,13 @@
 //! The report for people: what is wrong and what to do first, then the numbers.
 
 mod coverage;
-mod findings;
+pub(super) mod findings;
 mod grid;
 mod listeners;
 mod pools;
 mod processes;
 mod prose;
-mod sheet;
+pub(super) mod sheet;
 mod states;
 
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! What rules, grades, units and sockets are called: tokens for machines, which never change within a major version,
+//! What things are called that have no word of their own: tokens for machines, which never change within a major version,
 //! and phrases for people.
 
 use crate::census::pools::{DoubtReason, PortPool};

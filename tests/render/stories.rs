@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use closewatch::attribution::Unresolved;
 use closewatch::census::age::Age;
 use closewatch::census::pools::{BindPool, Doubt, DoubtReason};
-use closewatch::census::{Direction, PeerCensus};
+use closewatch::census::{CloseWaitCensus, Direction, PeerCensus, StrangerCensus, UnreadCensus};
 use closewatch::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
 use closewatch::model::process::ProcessIndex;
 use closewatch::model::selection::Selection;
@@ -207,6 +208,23 @@ pub(crate) fn unprivileged() -> Story {
     story.unowned(CloseWait, 27_905);
     story.unowned(Established, 300);
     story.census.unowned.close_wait_not_accepted = 5;
+    story.census.strangers.push(StrangerCensus {
+        netns: NS,
+        uid: Some(990),
+        reason: Unresolved::NoHolderSeen,
+        close_wait: CloseWaitCensus {
+            count: 27_900,
+            age_unknown: 27_900,
+            eof_unread: 27_900,
+            with_unread_bytes: 27_900,
+            unread_bytes: 27_900 * 1075,
+            unread_least: 1075,
+            unread_most: 1075,
+            destinations: vec![(endpoint("10.0.3.7:8086"), 27_900)],
+            ..CloseWaitCensus::default()
+        },
+        unread: UnreadCensus::default(),
+    });
     story.pool("10.0.0.5", "10.0.3.7:8086", 27_905, 0).holders = vec![(mine, 1)];
     story.snapshot.source = SourceKind::ProcText;
     story.snapshot.namespaces[0].conntrack = None;
@@ -339,5 +357,7 @@ pub(crate) fn one_of_everything() -> Story {
     story.snapshot.scan = ProcessScan::Skipped;
     story.snapshot.source = SourceKind::Scripted;
     story.snapshot.namespaces[0].ports.range = None;
+    story.census.port_ranges[1].bounds = None;
+    story.census.listeners[0].limit = None;
     story
 }

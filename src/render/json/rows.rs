@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 
 use super::{States, rfc3339, seconds};
+use crate::attribution::Unresolved;
 use crate::census::pools::{BindPool, Doubt, PortPool};
-use crate::census::{CloseWaitCensus, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, UnreadCensus};
+use crate::census::{
+    CloseWaitCensus, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, StrangerCensus, UnreadCensus,
+};
 use crate::model::ports::PortSettings;
 use crate::model::process::{Process, ProcessIndex};
 use crate::model::snapshot::Namespace;
@@ -133,6 +136,8 @@ struct CloseWaitRow {
     eof_read: u64,
     with_unread_bytes: u64,
     unread_bytes: u64,
+    unread_least: u64,
+    unread_most: u64,
     maybe_half_close: u64,
     keepalive: u64,
     mptcp: u64,
@@ -203,6 +208,8 @@ fn close_wait(census: &CloseWaitCensus) -> CloseWaitRow {
         eof_read: census.eof_read,
         with_unread_bytes: census.with_unread_bytes,
         unread_bytes: census.unread_bytes,
+        unread_least: census.unread_least,
+        unread_most: census.unread_most,
         maybe_half_close: census.maybe_half_close,
         keepalive: census.keepalive,
         mptcp: census.mptcp,
@@ -231,6 +238,29 @@ fn fds(process: Option<&Process>) -> Fds {
         open: process.and_then(|process| process.fds_open),
         limit: limit.filter(|limit| *limit != u64::MAX),
         unlimited: limit.map(|limit| limit == u64::MAX),
+    }
+}
+
+/// One of `strangers[]`: the sockets of one user whose processes are not known.
+#[derive(serde::Serialize)]
+pub(super) struct StrangerRow {
+    netns: Option<u64>,
+    uid: Option<u32>,
+    looked: bool,
+    close_wait: CloseWaitRow,
+    unread: UnreadRow,
+}
+
+impl StrangerRow {
+    /// The row of a user.
+    pub(super) fn of(report: &Report<'_>, row: &StrangerCensus) -> Self {
+        Self {
+            netns: netns_inode(report, row.netns),
+            uid: row.uid,
+            looked: row.reason == Unresolved::NoHolderSeen,
+            close_wait: close_wait(&row.close_wait),
+            unread: unread(&row.unread),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sheet::{STRONG, Sheet, of_severity, of_verdict, rows_shown};
-use crate::diagnosis::finding::{Confidence, Evidence, Finding, Severity, Unit};
+use crate::diagnosis::finding::{Confidence, Evidence, Finding, Rule, Severity, Unit};
 use crate::model::wording::{count, percent, span};
 use crate::render::Detail;
 use crate::report::Report;
@@ -17,14 +17,16 @@ const REMEDY: usize = 6;
 
 /// Writes the verdict, its headline and the findings.
 pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
-    let word = report.verdict.token().to_uppercase();
-    sheet.labelled((0, 0), (&word, of_verdict(report.verdict)), &report.headline);
+    let word = report.verdict.label();
+    sheet.labelled((0, 0), (word, of_verdict(report.verdict)), &report.headline);
     let mut findings = report.findings.iter().peekable();
     if let Some(leading) = findings.next_if(|finding| finding.severity > Severity::Info) {
         sheet.blank();
         write_in_full(leading, &report.headline, sheet);
     }
-    let others: Vec<&Finding> = findings.collect();
+    // Gaps that leave the verdict as it is are told once, under COVERAGE.
+    let told_below = |finding: &&Finding| finding.rule == Rule::Coverage && finding.severity == Severity::Info;
+    let others: Vec<&Finding> = findings.filter(|finding| !told_below(finding)).collect();
     if !others.is_empty() {
         sheet.blank();
         let shown = rows_shown(sheet.page(), others.len());
@@ -38,14 +40,15 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
 }
 
 fn write_in_full(finding: &Finding, headline: &str, sheet: &mut Sheet) {
-    if finding.summary != headline {
+    // The headline often is the summary, and something more.
+    if !headline.starts_with(finding.summary.trim_end_matches('.')) {
         sheet.sentence(INDENT, &hedged(finding));
     }
     write_body(finding, INDENT, sheet);
 }
 
 fn write_in_brief(finding: &Finding, sheet: &mut Sheet) {
-    let severity = finding.severity.token();
+    let severity = finding.severity.label();
     let style = of_severity(finding.severity);
     sheet.labelled((INDENT, BRIEF), (severity, style), &hedged(finding));
     if sheet.page().detail == Detail::Full {
@@ -94,7 +97,8 @@ fn evidence(evidence: &Evidence) -> String {
     }
 }
 
-fn quantity(value: f64, unit: Unit) -> String {
+/// A measured value in its unit.
+pub(in crate::render) fn quantity(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Ratio => percent(value),
         Unit::Seconds => Duration::try_from_secs_f64(value).map_or_else(|_| value.to_string(), span),

@@ -33,11 +33,7 @@ pub(super) fn write_listeners(report: &Report<'_>, sheet: &mut Sheet) {
         let holders: Vec<String> = row.holders.iter().map(|process| process_label(report, *process)).collect();
         grid.push(vec![
             format!("  {}", row.local),
-            format!(
-                "{} of {}",
-                count(u64::from(row.waiting)),
-                row.limit.map_or_else(|| "?".to_owned(), |limit| count(u64::from(limit)))
-            ),
+            waiting(row),
             count(row.close_wait_not_accepted),
             row.oldest_not_accepted.as_ref().map(lower_bound).unwrap_or_default(),
             several(&holders),
@@ -45,8 +41,8 @@ pub(super) fn write_listeners(report: &Report<'_>, sheet: &mut Sheet) {
             if row.in_ephemeral_range { "in the ephemeral range".to_owned() } else { String::new() },
         ]);
     }
-    let waiting: u64 = rows[shown..].iter().map(|row| u64::from(row.waiting)).sum();
-    sheet.grid(&grid, rows.len() - shown, &format!("{} waiting", count(waiting)));
+    let hidden: u64 = rows[shown..].iter().map(|row| u64::from(row.waiting)).sum();
+    sheet.grid(&grid, rows.len() - shown, &format!("{} waiting", count(hidden)));
 }
 
 /// Writes the peers, in full detail only: the destinations tell of them already.
@@ -75,6 +71,11 @@ pub(super) fn write_peers(report: &Report<'_>, sheet: &mut Sheet) {
         ]);
     }
     sheet.grid(&grid, 0, "");
+}
+
+fn waiting(row: &ListenerCensus) -> String {
+    let limit = row.limit.map_or_else(|| "?".to_owned(), |limit| count(u64::from(limit)));
+    format!("{} of {limit}", count(u64::from(row.waiting)))
 }
 
 fn peer_label(peer: &PeerCensus) -> String {

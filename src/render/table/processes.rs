@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use super::grid::{Align, Column, Grid};
 use super::sheet::{Sheet, rows_shown};
 use super::states::in_words;
-use crate::census::ProcessCensus;
 use crate::census::age::Age;
+use crate::census::{CloseWaitCensus, ProcessCensus, StrangerCensus};
 use crate::model::process::Process;
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
@@ -21,13 +21,18 @@ const CONTAINER_DIGITS: usize = 12;
 pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
     let rows: Vec<&ProcessCensus> = report.census.processes.iter().collect();
     write_rows(report, &rows, sheet);
+    write_strangers(report, sheet);
     write_unowned(report, sheet);
 }
 
-/// Writes the processes that hold a CLOSE-WAIT.
+/// Writes who holds a CLOSE-WAIT, and those that no process holds.
 pub(super) fn write_holders_of_close_wait(report: &Report<'_>, sheet: &mut Sheet) {
     let rows: Vec<_> = report.census.processes.iter().filter(|process| process.close_wait.count > 0).collect();
     write_rows(report, &rows, sheet);
+    write_strangers(report, sheet);
+    if report.census.unowned.close_wait > 0 {
+        write_unowned(report, sheet);
+    }
 }
 
 fn write_rows(report: &Report<'_>, rows: &[&ProcessCensus], sheet: &mut Sheet) {
@@ -78,7 +83,7 @@ fn cells(report: &Report<'_>, row: &ProcessCensus) -> Vec<String> {
         placement.and_then(|placement| placement.unit.as_deref()).map(name).unwrap_or_default(),
         count(row.close_wait.count),
         count(row.close_wait.stuck),
-        oldest(row),
+        oldest(&row.close_wait),
         count(row.states[TcpState::Established]),
         count(row.states[TcpState::Listen]),
         count(row.states.total()),
@@ -92,10 +97,10 @@ fn cells(report: &Report<'_>, row: &ProcessCensus) -> Vec<String> {
     ]
 }
 
-fn oldest(row: &ProcessCensus) -> String {
-    match row.close_wait.oldest {
+fn oldest(close_wait: &CloseWaitCensus) -> String {
+    match close_wait.oldest {
         Some(age) => lower_bound(&age),
-        None if row.close_wait.count > 0 => "?".to_owned(),
+        None if close_wait.count > 0 => "?".to_owned(),
         None => String::new(),
     }
 }
@@ -135,6 +140,39 @@ fn minute(time: SystemTime) -> Option<String> {
     Some(stamp.strftime("%Y-%m-%d %H:%MZ").to_string())
 }
 
+/// Writes whose sockets are in CLOSE-WAIT at processes that could not be seen, by user.
+fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
+    let rows: Vec<&StrangerCensus> = report.census.strangers.iter().filter(|row| row.close_wait.count > 0).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let mut grid = Grid::new(vec![
+        Column::new("HOLDER UNSEEN", Align::Left, 0),
+        Column::new("close-wait", Align::Right, 0),
+        Column::new("stuck", Align::Right, 2),
+        Column::new("oldest", Align::Right, 0),
+        Column::new("unread bytes", Align::Right, 3),
+        Column::new("mostly to", Align::Left, 1),
+        Column::new("namespace", Align::Left, 4),
+    ]);
+    let shown = rows_shown(sheet.page(), rows.len());
+    for row in &rows[..shown] {
+        let uid = row.uid.map_or_else(|| "user not known".to_owned(), |uid| format!("uid {uid}"));
+        let peer = row.close_wait.destinations.first();
+        grid.push(vec![
+            format!("  {uid}"),
+            count(row.close_wait.count),
+            count(row.close_wait.stuck),
+            oldest(&row.close_wait),
+            count(row.close_wait.unread_bytes),
+            peer.map(|(peer, _)| peer.to_string()).unwrap_or_default(),
+            netns_label(report, row.netns),
+        ]);
+    }
+    let rest: u64 = rows[shown..].iter().map(|row| row.close_wait.count).sum();
+    sheet.grid(&grid, rows.len() - shown, &format!("CLOSE-WAIT {}", count(rest)));
+}
+
 fn write_unowned(report: &Report<'_>, sheet: &mut Sheet) {
     let unowned = &report.census.unowned;
     let mut items = Vec::new();
@@ -151,5 +189,5 @@ fn write_unowned(report: &Report<'_>, sheet: &mut Sheet) {
     if unowned.other > 0 {
         items.push(format!("others {}", count(unowned.other)));
     }
-    sheet.items("NO PROCESS", &items);
+    sheet.items("NOT ATTRIBUTED", &items);
 }

@@ -18,10 +18,10 @@ const READABLE: usize = 120;
 const FIRST_ROWS: usize = 10;
 
 /// Emphasis of section titles and of what to do.
-pub(super) const STRONG: Style = Style::new().bold();
+pub(in crate::render) const STRONG: Style = Style::new().bold();
 
 /// The style of a verdict. Its word says the same without colour.
-pub(super) fn of_verdict(verdict: Verdict) -> Style {
+pub(in crate::render) fn of_verdict(verdict: Verdict) -> Style {
     match verdict {
         Verdict::Ok => AnsiColor::Green.on_default().bold(),
         Verdict::Unknown => AnsiColor::Magenta.on_default().bold(),
@@ -31,7 +31,7 @@ pub(super) fn of_verdict(verdict: Verdict) -> Style {
 }
 
 /// The style of a severity. Its word says the same without colour.
-pub(super) fn of_severity(severity: Severity) -> Style {
+pub(in crate::render) fn of_severity(severity: Severity) -> Style {
     match severity {
         Severity::Info => STRONG,
         Severity::Unknown => of_verdict(Verdict::Unknown),
@@ -42,13 +42,13 @@ pub(super) fn of_severity(severity: Severity) -> Style {
 
 /// A page that is being filled.
 #[derive(Debug)]
-pub(super) struct Sheet {
+pub(in crate::render) struct Sheet {
     page: Page,
     text: String,
 }
 
 /// How many of the rows are shown.
-pub(super) fn rows_shown(page: &Page, rows: usize) -> usize {
+pub(in crate::render) fn rows_shown(page: &Page, rows: usize) -> usize {
     match page.detail {
         Detail::Full => rows,
         // One row takes no more room than the line that would stand for it.
@@ -59,22 +59,22 @@ pub(super) fn rows_shown(page: &Page, rows: usize) -> usize {
 
 impl Sheet {
     /// An empty page.
-    pub(super) fn new(page: &Page) -> Self {
+    pub(in crate::render) fn new(page: &Page) -> Self {
         Self { page: *page, text: String::new() }
     }
 
     /// What the page is like.
-    pub(super) fn page(&self) -> &Page {
+    pub(in crate::render) fn page(&self) -> &Page {
         &self.page
     }
 
     /// What was written.
-    pub(super) fn into_text(self) -> String {
+    pub(in crate::render) fn into_text(self) -> String {
         self.text
     }
 
     /// An empty line, unless the line above is empty or there is none.
-    pub(super) fn blank(&mut self) {
+    pub(in crate::render) fn blank(&mut self) {
         if !self.text.is_empty() && !self.text.ends_with("\n\n") {
             self.text.push('\n');
         }
@@ -82,23 +82,28 @@ impl Sheet {
 
     /// A sentence after a label; its further lines begin where its first does. `indent` blanks come before the label,
     /// and the text begins in column `at`, or after the label when that is longer.
-    pub(super) fn labelled(&mut self, (indent, at): (usize, usize), (label, style): (&str, Style), text: &str) {
+    pub(in crate::render) fn labelled(
+        &mut self,
+        (indent, at): (usize, usize),
+        (label, style): (&str, Style),
+        text: &str,
+    ) {
         let at = at.max(if label.is_empty() { indent } else { indent + width_of(label) + 2 });
         self.hang(indent, at, (label, style), &wrap(text, self.prose_width().saturating_sub(at)));
     }
 
     /// A sentence without a label.
-    pub(super) fn sentence(&mut self, indent: usize, text: &str) {
+    pub(in crate::render) fn sentence(&mut self, indent: usize, text: &str) {
         self.labelled((indent, indent), ("", STRONG), text);
     }
 
     /// A line that is not wrapped, because it is meant to be copied.
-    pub(super) fn verbatim(&mut self, indent: usize, text: &str) {
+    pub(in crate::render) fn verbatim(&mut self, indent: usize, text: &str) {
         self.text.push_str(&format!("{:indent$}{text}\n", ""));
     }
 
     /// A title and items behind it, in as many lines as it takes; nothing when there are no items.
-    pub(super) fn items(&mut self, title: &str, items: &[String]) {
+    pub(in crate::render) fn items(&mut self, title: &str, items: &[String]) {
         if items.is_empty() {
             return;
         }
@@ -107,7 +112,7 @@ impl Sheet {
     }
 
     /// A title and sentences behind it, each on lines of its own.
-    pub(super) fn statements(&mut self, title: &str, sentences: &[String]) {
+    pub(in crate::render) fn statements(&mut self, title: &str, sentences: &[String]) {
         for (nth, sentence) in sentences.iter().enumerate() {
             let label = if nth == 0 { title } else { "" };
             self.labelled((0, LABEL), (label, STRONG), sentence);

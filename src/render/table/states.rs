@@ -2,6 +2,7 @@
 
 use super::grid::{Align, Column, Grid};
 use super::sheet::{Sheet, rows_shown};
+use crate::census::PortRangeCensus;
 use crate::model::selection::{EndpointFilter, Selection};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
@@ -53,10 +54,7 @@ pub(super) fn write_ranges(report: &Report<'_>, sheet: &mut Sheet) {
     columns.extend(state_columns());
     let mut grid = Grid::new(columns);
     for row in ranges {
-        let mut cells = vec![
-            format!("  {}", printable(&row.name)),
-            row.bounds.map_or_else(|| "?".to_owned(), |(first, last)| format!("{first}–{last}")),
-        ];
+        let mut cells = vec![format!("  {}", printable(&row.name)), bounds(row)];
         cells.extend(state_cells(&row.states));
         grid.push(cells);
     }
@@ -89,6 +87,10 @@ pub(super) fn write_process_ranges(report: &Report<'_>, sheet: &mut Sheet) {
     if !pairs.is_empty() {
         sheet.grid(&grid, pairs.len() - shown, &in_words(&rest).join(", "));
     }
+}
+
+fn bounds(row: &PortRangeCensus) -> String {
+    row.bounds.map_or_else(|| "not known".to_owned(), |(first, last)| format!("{first}–{last}"))
 }
 
 fn state_columns() -> impl Iterator<Item = Column> {
