@@ -175,6 +175,8 @@ pub struct PeerCensus {
     pub states: StateCounts,
     /// Who holds them, most first.
     pub holders: Vec<(ProcessIndex, u64)>,
+    /// How many of them a program holds that nobody could see, or looked for.
+    pub holders_unseen: u64,
 }
 
 /// One listener and what waits at it.
@@ -196,6 +198,8 @@ pub struct ListenerCensus {
     pub oldest_not_accepted: Option<Age>,
     /// Who listens.
     pub holders: Vec<ProcessIndex>,
+    /// 1 when some program listens that nobody could see, or looked for.
+    pub holders_unseen: u64,
     /// Whether `connect()` could be given this port: it lies in the ephemeral range and is not reserved.
     pub in_ephemeral_range: bool,
 }

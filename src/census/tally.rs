@@ -151,8 +151,9 @@ impl<'a> Pass<'a> {
 
     fn listener(&mut self, index: usize, owner: Owner<'_>) {
         let entry = self.listener_entry(index);
-        if let Owner::Held(holders) = owner {
-            entry.holders = holders.to_vec();
+        match owner {
+            Owner::Held(holders) => entry.holders = holders.to_vec(),
+            _ => entry.holders_unseen = 1,
         }
     }
 
@@ -176,6 +177,7 @@ impl<'a> Pass<'a> {
                 close_wait_not_accepted: 0,
                 oldest_not_accepted: None,
                 holders: Vec::new(),
+                holders_unseen: 0,
                 in_ephemeral_range: handed_out,
             }
         })
@@ -191,10 +193,10 @@ impl<'a> Pass<'a> {
             if inbound { (Direction::Inbound, local.port) } else { (Direction::Outbound, remote.port) };
         let tally = self.peers.entry((socket.netns, direction, remote.address, port)).or_default();
         tally.states.add(socket.state);
-        if let Owner::Held(holders) = owner {
-            for holder in holders {
-                tally.hold(*holder);
-            }
+        match owner {
+            Owner::Held(holders) => holders.iter().for_each(|holder| tally.hold(*holder)),
+            Owner::Unresolved(_) => tally.unseen += 1,
+            Owner::NotAccepted(_) | Owner::Kernel => {}
         }
     }
 
@@ -292,6 +294,7 @@ fn started(key: ProcessKey) -> (u64, u32) {
 struct PeerTally {
     states: StateCounts,
     holders: Vec<(ProcessIndex, u64)>,
+    unseen: u64,
 }
 
 impl PeerTally {
@@ -305,7 +308,15 @@ impl PeerTally {
     fn finish(mut self, key: (NetNsIndex, Direction, IpAddr, u16)) -> PeerCensus {
         let (netns, direction, address, port) = key;
         self.holders.sort_by_key(|(process, count)| (std::cmp::Reverse(*count), *process));
-        PeerCensus { netns, direction, address, port, states: self.states, holders: self.holders }
+        PeerCensus {
+            netns,
+            direction,
+            address,
+            port,
+            states: self.states,
+            holders: self.holders,
+            holders_unseen: self.unseen,
+        }
     }
 }
 

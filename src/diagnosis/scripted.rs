@@ -220,7 +220,7 @@ impl Script {
     pub(super) fn peer(&mut self, direction: Direction, endpoint: Endpoint) -> &mut PeerCensus {
         let (address, port) = (endpoint.address, endpoint.port);
         let (netns, states, holders) = (NetNsIndex(0), StateCounts::default(), Vec::new());
-        self.census.peers.push(PeerCensus { netns, direction, address, port, states, holders });
+        self.census.peers.push(PeerCensus { netns, direction, address, port, states, holders, holders_unseen: 0 });
         self.census.peers.last_mut().expect("just pushed")
     }
 
@@ -244,6 +244,7 @@ impl Script {
             doubts: Vec::new(),
             states: StateCounts::default(),
             holders: Vec::new(),
+            holders_unseen: 0,
         });
         self.census.port_pools.last_mut().expect("just pushed")
     }
@@ -275,6 +276,7 @@ impl Script {
             close_wait_not_accepted: 0,
             oldest_not_accepted: None,
             holders: vec![process],
+            holders_unseen: 0,
             in_ephemeral_range: range.is_some_and(|range| range.contains(port)),
         });
         self.census.listeners.last_mut().expect("just pushed")

@@ -227,6 +227,7 @@ impl Story {
             },
             states: states(&[(TcpState::Established, u64::from(used))]),
             holders: Vec::new(),
+            holders_unseen: 0,
         });
         self.census.port_pools.last_mut().expect("just pushed")
     }
@@ -241,6 +242,7 @@ impl Story {
             close_wait_not_accepted: 0,
             oldest_not_accepted: None,
             holders: vec![holder],
+            holders_unseen: 0,
             in_ephemeral_range: false,
         });
         self.census.listeners.last_mut().expect("just pushed")

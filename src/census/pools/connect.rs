@@ -48,7 +48,7 @@ pub fn connect_pools(snapshot: &Snapshot, owners: &Owners) -> Vec<PortPool> {
             let conflicts = conflicts(all, key.interface, ledger, &snapshot.namespaces[at]);
             let mut pool = base.pool(key, &conflicts, ledger);
             let own = sockets.clone().filter(|(_, socket)| socket.interface == key.interface);
-            (pool.states, pool.holders) = inhabitants(own, owners);
+            inhabit(&mut pool, own, owners);
             pools.push(pool);
         }
     }
@@ -265,26 +265,22 @@ impl Base {
             doubts,
             states: StateCounts::default(),
             holders: Vec::new(),
+            holders_unseen: 0,
         }
     }
 }
 
 /// The states of the sockets, and who holds them, most first.
-fn inhabitants<'a>(
-    sockets: impl Iterator<Item = (usize, &'a SocketRecord)>,
-    owners: &Owners,
-) -> (StateCounts, Vec<(ProcessIndex, u64)>) {
-    let mut states = StateCounts::default();
+fn inhabit<'a>(pool: &mut PortPool, sockets: impl Iterator<Item = (usize, &'a SocketRecord)>, owners: &Owners) {
     let mut counts: BTreeMap<ProcessIndex, u64> = BTreeMap::new();
     for (index, socket) in sockets {
-        states.add(socket.state);
-        if let Owner::Held(holders) = owners.of(index) {
-            for holder in holders {
-                *counts.entry(*holder).or_default() += 1;
-            }
+        pool.states.add(socket.state);
+        match owners.of(index) {
+            Owner::Held(holders) => holders.iter().for_each(|holder| *counts.entry(*holder).or_default() += 1),
+            Owner::Unresolved(_) => pool.holders_unseen += 1,
+            Owner::NotAccepted(_) | Owner::Kernel => {}
         }
     }
-    let mut holders: Vec<_> = counts.into_iter().collect();
-    holders.sort_by_key(|(process, count)| (Reverse(*count), *process));
-    (states, holders)
+    pool.holders = counts.into_iter().collect();
+    pool.holders.sort_by_key(|(process, count)| (Reverse(*count), *process));
 }

@@ -54,6 +54,8 @@ pub struct PortPool {
     pub states: StateCounts,
     /// Who holds them, most first.
     pub holders: Vec<(ProcessIndex, u64)>,
+    /// How many of the sockets a program holds that nobody could see, or looked for.
+    pub holders_unseen: u64,
 }
 
 /// The ports that `bind()` of one address to port 0 draws from.

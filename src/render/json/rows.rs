@@ -39,6 +39,11 @@ impl<'a> Who<'a> {
     }
 }
 
+/// The list, or null when it is empty only because nobody could be seen: unknown is not nobody.
+fn known_or_null<T>(list: Vec<T>, unseen: u64) -> Option<Vec<T>> {
+    (unseen == 0 || !list.is_empty()).then_some(list)
+}
+
 /// A process in a list of holders, and how many of the sockets it holds.
 #[derive(serde::Serialize)]
 struct Holder<'a> {
@@ -48,12 +53,12 @@ struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    fn list(report: &'a Report<'_>, holders: &[(ProcessIndex, u64)]) -> Vec<Self> {
+    fn list(report: &'a Report<'_>, holders: &[(ProcessIndex, u64)], unseen: u64) -> Option<Vec<Self>> {
         let holder = |(index, count): &(ProcessIndex, u64)| {
             let Who { pid, name } = Who::of(report, *index);
             Self { pid, name, count: *count }
         };
-        holders.iter().map(holder).collect()
+        known_or_null(holders.iter().map(holder).collect(), unseen)
     }
 }
 
@@ -306,7 +311,9 @@ pub(super) struct PoolRow<'a> {
     ratio: f64,
     doubts: Vec<DoubtRow>,
     states: States,
-    holders: Vec<Holder<'a>>,
+    /// Null when there are holders and none could be seen.
+    holders: Option<Vec<Holder<'a>>>,
+    holders_unseen: u64,
 }
 
 impl<'a> PoolRow<'a> {
@@ -325,7 +332,8 @@ impl<'a> PoolRow<'a> {
             ratio: share(pool.used, pool.usable),
             doubts: doubts(&pool.doubts),
             states: States(pool.states),
-            holders: Holder::list(report, &pool.holders),
+            holders: Holder::list(report, &pool.holders, pool.holders_unseen),
+            holders_unseen: pool.holders_unseen,
         }
     }
 }
@@ -369,7 +377,9 @@ pub(super) struct ListenerRow<'a> {
     close_wait_not_accepted: u64,
     oldest_not_accepted_at_least_s: Option<f64>,
     in_ephemeral_range: bool,
-    holders: Vec<Who<'a>>,
+    /// Null when some program listens and could not be seen.
+    holders: Option<Vec<Who<'a>>>,
+    holders_unseen: u64,
 }
 
 impl<'a> ListenerRow<'a> {
@@ -383,7 +393,11 @@ impl<'a> ListenerRow<'a> {
             close_wait_not_accepted: row.close_wait_not_accepted,
             oldest_not_accepted_at_least_s: row.oldest_not_accepted.map(|age| seconds(age.at_least)),
             in_ephemeral_range: row.in_ephemeral_range,
-            holders: row.holders.iter().map(|index| Who::of(report, *index)).collect(),
+            holders: known_or_null(
+                row.holders.iter().map(|index| Who::of(report, *index)).collect(),
+                row.holders_unseen,
+            ),
+            holders_unseen: row.holders_unseen,
         }
     }
 }
@@ -397,7 +411,9 @@ pub(super) struct PeerRow<'a> {
     port: u16,
     sockets: u64,
     states: States,
-    holders: Vec<Holder<'a>>,
+    /// Null when there are holders and none could be seen.
+    holders: Option<Vec<Holder<'a>>>,
+    holders_unseen: u64,
 }
 
 impl<'a> PeerRow<'a> {
@@ -410,7 +426,8 @@ impl<'a> PeerRow<'a> {
             port: row.port,
             sockets: row.states.total(),
             states: States(row.states),
-            holders: Holder::list(report, &row.holders),
+            holders: Holder::list(report, &row.holders, row.holders_unseen),
+            holders_unseen: row.holders_unseen,
         }
     }
 }
