@@ -152,6 +152,7 @@ fn add_pools_and_listeners(story: &mut Story, [telegraf, api, nginx]: [ProcessIn
         address: address("192.0.2.77"),
         port: 443,
         states: states(&[(Established, 212)]),
+        holders_unseen: 0,
         holders: vec![(nginx, 212)],
     });
 }
