@@ -11,7 +11,7 @@ use std::thread;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, ipproto, socket_with};
 
-use crate::support::{run, ss_count, wait_until};
+use crate::support::{run, set_sysctl, ss_count, wait_until};
 
 /// The listener of the mixture on every IPv4 address.
 pub(crate) const SERVICE: u16 = 8080;
@@ -29,6 +29,8 @@ pub(crate) struct Mixture {
 
 /// Makes it, in the namespace of the calling thread. Of every state there is at least one socket.
 pub(crate) fn make() -> Mixture {
+    // connect() must not take the ports that are named later.
+    set_sysctl("net.ipv4.ip_local_reserved_ports", &format!("{NAMED},{BOUND}"));
     let mut held = loopback();
     let (far, mut streams) = across();
     held.append(&mut streams);
