@@ -51,7 +51,8 @@ mod tests {
     #[test]
     fn the_first_name_of_an_id_counts_and_odd_lines_are_passed_over() {
         let users = parse_passwd(
-            "root:x:0:0:root:/root:/bin/bash\ntoor:x:0:0::/:\n#old:x:7:7::/:\n+::::::\n:x:5:5::/:\nshort:x\nzabbix:x:118:\n",
+            "root:x:0:0:root:/root:/bin/bash\ntoor:x:0:0::/:\n#old:x:7:7::/:\n\
+             +::::::\n:x:5:5::/:\nshort:x\nzabbix:x:118:\n",
         );
         assert_eq!(users.name(0), Some("root"));
         assert_eq!(users.name(118), Some("zabbix"));
