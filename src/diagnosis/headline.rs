@@ -7,7 +7,7 @@ use crate::diagnosis::port_pool::{self, state_of};
 use crate::diagnosis::scene::{Scene, ports_share};
 use crate::model::process::ProcessIndex;
 use crate::model::state::TcpState;
-use crate::model::wording::{count, percent};
+use crate::model::wording::{count, counted, percent};
 
 /// The most urgent finding in one sentence, or what was looked for and not found.
 ///
@@ -31,8 +31,7 @@ pub(super) fn sentence(scene: &Scene<'_>, findings: &[Finding]) -> String {
     let leaks = findings.iter().filter(|finding| is_leak(finding) && finding.severity >= Severity::Warning).count();
     match leaks - usize::from(tells_leak) {
         0 => story,
-        1 => format!("{story}; 1 other process leaks too"),
-        others => format!("{story}; {} other processes leak too", count(others as u64)),
+        more => format!("{story}; {} found", counted(more as u64, "more leak", "more leaks")),
     }
 }
 
@@ -185,7 +184,7 @@ mod tests {
         assert_eq!(
             script.headline(),
             "telegraf[1234] (telegraf.service) holds 5,000 sockets in CLOSE-WAIT to 10.0.3.7:8086, the oldest for 21 days; \
-             23,232 of 28,232 ports to 10.0.3.7:8086 are left; 2 other processes leak too"
+             23,232 of 28,232 ports to 10.0.3.7:8086 are left; 2 more leaks found"
         );
     }
 
