@@ -41,6 +41,20 @@ pub fn of_close_wait(socket: &SocketRecord, uptime: Option<Duration>) -> Option<
     Some(Age { at_least, at_most, exact })
 }
 
+/// Whether the socket may be as old as `span` although its lower bound is younger: something later than the FIN may have
+/// refreshed the last ACK, and the last payload came so long ago.
+///
+/// It goes by what the clocks read. One that has wrapped reads as young for a minute in 49.7 days; to doubt every young
+/// socket of a host that is up for longer would blame each that drains.
+#[must_use]
+pub fn may_be_as_old(socket: &SocketRecord, age: Age, span: Duration) -> bool {
+    let Some(clocks) = socket.clocks else { return false };
+    let last_payload = millis(clocks.last_data_recv_ms);
+    let refreshed = last_payload.abs_diff(age.at_least) > TICK && !fin_came_last(socket, clocks);
+    let payload_wrapped = last_payload + TICK < age.at_least;
+    refreshed && (last_payload >= span || payload_wrapped)
+}
+
 /// Whether the program may have written to the socket after the peer's FIN: a half-close in use, and no leak.
 ///
 /// Data sent later than the last payload came, and acknowledged at the moment of the last ACK, or not yet, may be such a
@@ -52,7 +66,7 @@ pub fn may_be_half_close(socket: &SocketRecord, age: Age) -> bool {
     if matches!(socket.queues, Queues::Data { send, .. } if send > 0) {
         return true;
     }
-    let wide = age.at_most.is_none_or(|at_most| at_most - age.at_least > ROUND_TRIP);
+    let wide = millis(clocks.last_data_recv_ms).abs_diff(age.at_least) > ROUND_TRIP;
     wide && sent_after_payload(clocks) && sent_near_last_ack(clocks)
 }
 
@@ -143,6 +157,20 @@ mod tests {
         let written = close_wait(7_012, 17_012, 7_012, Timer::Off);
         assert_eq!(age(&written), (7_012, Some(17_012), false));
         assert!(may_be_half_close(&written, of_close_wait(&written, UPTIME).expect("clocks")));
+    }
+
+    #[test]
+    fn only_what_hides_its_age_may_be_older_than_it_seems_however_long_the_host_is_up() {
+        let minute = Duration::from_secs(60);
+        let may_be = |socket: &SocketRecord| {
+            [UPTIME, Some(Duration::from_secs(400 * 86_400))]
+                .map(|uptime| may_be_as_old(socket, of_close_wait(socket, uptime).expect("clocks"), minute))
+        };
+        // A connection that was idle for two minutes, and whose peer closed two seconds ago.
+        assert_eq!(may_be(&close_wait(120_000, 120_000, 2_000, Timer::Off)), [false, false]);
+        assert_eq!(may_be(&close_wait(120_000, 120_000, 2_000, Timer::KeepAlive(7_000_000))), [false, false]);
+        assert_eq!(may_be(&close_wait(120_000, 120_000, 2_000, Timer::KeepAlive(1_000))), [true, true]);
+        assert_eq!(may_be(&close_wait(2_000, 120_000, 2_000, Timer::Off)), [true, true]);
     }
 
     #[test]

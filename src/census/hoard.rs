@@ -62,7 +62,7 @@ impl CloseWaitCensus {
         };
         if age.at_least >= stuck_after {
             self.stuck += 1;
-        } else if age.at_most.is_none_or(|at_most| at_most >= stuck_after) {
+        } else if age::may_be_as_old(socket, age, stuck_after) {
             self.maybe_stuck += 1;
         }
         self.maybe_half_close += u64::from(age::may_be_half_close(socket, age));
