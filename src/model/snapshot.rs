@@ -112,7 +112,8 @@ pub enum PortAnswer {
 pub struct PortAnswers {
     /// Whether a `connect()` to a destination that nobody uses yet may share this local port with its present owners.
     pub shared: BTreeMap<u16, PortAnswer>,
-    /// Whether a `connect()` takes over this connection in TIME-WAIT.
+    /// Whether a `connect()` takes over this connection in TIME-WAIT. [`PortAnswer::Usable`]: the one that asked did, and
+    /// it is gone.
     pub time_wait: BTreeMap<FourTuple, PortAnswer>,
     /// Whether `bind()` of this address gets this port.
     pub bind: BTreeMap<Endpoint, PortAnswer>,

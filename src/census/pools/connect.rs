@@ -34,11 +34,11 @@ pub fn connect_pools(snapshot: &Snapshot, owners: &Owners) -> Vec<PortPool> {
     let ledgers = Ledger::open_all(snapshot);
     let bases: Vec<Option<Base>> = ledgers.iter().map(|ledger| ledger.as_ref().map(Base::of)).collect();
     let mut pools = Vec::new();
-    for members in routes(snapshot, &ledgers).chunk_by(|a, b| a.route == b.route) {
-        let netns = snapshot.sockets[members[0].socket as usize].netns;
+    for route in Routes::of(snapshot, &ledgers).iter() {
+        let netns = snapshot.sockets[route[0] as usize].netns;
         let at = netns.0 as usize;
         let (Some(ledger), Some(base)) = (&ledgers[at], &bases[at]) else { continue };
-        let sockets = members.iter().map(|member| (member.socket as usize, &snapshot.sockets[member.socket as usize]));
+        let sockets = route.iter().map(|index| (*index as usize, &snapshot.sockets[*index as usize]));
         let outgoing = sockets.clone().map(|(_, socket)| socket).filter(|socket| is_outgoing(socket, ledger));
         let mut keys: Vec<Key> = outgoing.map(Key::of).collect();
         keys.sort_unstable_by_key(|key| key.interface);
@@ -146,35 +146,57 @@ fn is_old_enough(timer: Timer, settings: &PortSettings) -> bool {
     }
 }
 
-/// A socket and the number of the route, source to destination, that it is on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Member {
-    route: u32,
-    socket: u32,
+/// The sockets, by index, on every route from source to destination that a pool in use is for.
+struct Routes {
+    /// Route by route.
+    sockets: Vec<u32>,
+    /// Where each route begins, and where the last one ends.
+    starts: Vec<u32>,
 }
 
-/// The sockets on every route that a pool in use is for, route by route.
-fn routes(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<Member> {
-    let mut numbers: HashMap<(NetNsIndex, IpAddr, Endpoint), u32> = HashMap::new();
-    let mut members = Vec::new();
-    let mut others = Vec::new();
-    for (index, socket) in snapshot.sockets.iter().enumerate() {
-        let Some(ledger) = &ledgers[socket.netns.0 as usize] else { continue };
-        if is_outgoing(socket, ledger) {
-            let next = numbers.len() as u32;
-            let route = *numbers.entry(route_of(socket)).or_insert(next);
-            members.push(Member { route, socket: index as u32 });
-        } else if socket.kind != SocketKind::Request && socket.tuple.remote.port != 0 {
-            others.push(index as u32);
+impl Routes {
+    fn of(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Self {
+        let mut numbers: HashMap<(NetNsIndex, IpAddr, Endpoint), u32> = HashMap::new();
+        let mut members: Vec<(u32, u32)> = Vec::new();
+        let mut others = Vec::new();
+        for (index, socket) in snapshot.sockets.iter().enumerate() {
+            let Some(ledger) = &ledgers[socket.netns.0 as usize] else { continue };
+            if is_outgoing(socket, ledger) {
+                let next = numbers.len() as u32;
+                members.push((*numbers.entry(route_of(socket)).or_insert(next), index as u32));
+            } else if socket.kind != SocketKind::Request && socket.tuple.remote.port != 0 {
+                others.push(index as u32);
+            }
         }
+        members.extend(others.into_iter().filter_map(|index| {
+            let route = numbers.get(&route_of(&snapshot.sockets[index as usize]))?;
+            Some((*route, index))
+        }));
+        Self::sorted(&members, numbers.len())
     }
-    for index in others {
-        if let Some(&route) = numbers.get(&route_of(&snapshot.sockets[index as usize])) {
-            members.push(Member { route, socket: index });
+
+    /// A counting sort: there are as many routes as a crawler has destinations.
+    fn sorted(members: &[(u32, u32)], count: usize) -> Self {
+        let mut starts = vec![0; count + 1];
+        for (route, _) in members {
+            starts[*route as usize + 1] += 1;
         }
+        for route in 0..count {
+            starts[route + 1] += starts[route];
+        }
+        let mut next = starts.clone();
+        let mut sockets = vec![0; members.len()];
+        for (route, socket) in members {
+            let place = &mut next[*route as usize];
+            sockets[*place as usize] = *socket;
+            *place += 1;
+        }
+        Self { sockets, starts }
     }
-    members.sort_unstable();
-    members
+
+    fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        self.starts.windows(2).map(|ends| &self.sockets[ends[0] as usize..ends[1] as usize])
+    }
 }
 
 fn route_of(socket: &SocketRecord) -> (NetNsIndex, IpAddr, Endpoint) {

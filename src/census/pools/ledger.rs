@@ -144,8 +144,13 @@ impl Ledger {
         (self.range.span() % 2 == 1 && self.range.span() > 1).then_some([self.range.first, self.range.last])
     }
 
-    /// Whether a connection with this local end was accepted: its port is listened on, at its address or at all.
+    /// Whether a connection with this local end was accepted: its port, one of the range, is listened on at its
+    /// address or at all.
     pub(super) fn is_accepted(&self, local: &Endpoint) -> bool {
+        // Spares most connections the search: a port that is listened on is of one of two classes.
+        if !matches!(self.class(local.port), Some(Class::Blocked | Class::Reserved)) {
+            return false;
+        }
         self.listeners.get(&local.port).is_some_and(|listeners| {
             listeners.iter().any(|listener| match (listener.address, local.address) {
                 (address, local) if address == local => true,

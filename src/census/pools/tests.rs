@@ -210,6 +210,21 @@ fn an_answer_about_a_time_wait_counts_for_its_connection_only() {
 }
 
 #[test]
+fn what_is_in_doubt_once_a_time_wait_is_gone_is_asked_too() {
+    let mut snapshot = host(vec![
+        socket(TcpState::TimeWait, "127.0.0.1:40000", "127.0.0.1:80"),
+        socket(TcpState::Established, "[::1]:40000", "[::1]:80"),
+    ]);
+    assert_eq!(bind_bounds(&snapshot, "0.0.0.0"), (99, 99));
+    let bind = PortQuestion::Bind(endpoint("0.0.0.0:40000"));
+    assert!(doubtful_ports(&snapshot).iter().any(|asked| asked.question == bind));
+    snapshot.namespaces[0].answers.time_wait = [(snapshot.sockets[0].tuple, PortAnswer::Usable)].into();
+    assert_eq!(bind_bounds(&snapshot, "0.0.0.0"), (99, 100), "only the IPv6 socket is left");
+    snapshot.namespaces[0].answers.bind = [(endpoint("0.0.0.0:40000"), PortAnswer::Usable)].into();
+    assert_eq!(bind_bounds(&snapshot, "0.0.0.0"), (100, 100));
+}
+
+#[test]
 fn an_unused_destination_is_one_that_nobody_is_connected_to() {
     let snapshot = host(vec![
         socket(TcpState::CloseWait, "127.0.0.1:40000", "127.0.0.1:1"),
