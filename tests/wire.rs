@@ -56,17 +56,7 @@ fn a_mixture_is_read_as_ss_reads_it() {
     in_netns("a_mixture_is_read_as_ss_reads_it", || {
         set_range();
         let _mixture = mixture::make();
-        // An ACK may be delayed by 40 ms: what is compared must have stood still meanwhile.
-        let mut before = ss_states();
-        let mut table = everything();
-        wait_until("the mixture to stand still", || {
-            let after = ss_states();
-            let still = after == before;
-            if !still {
-                (before, table) = (after, everything());
-            }
-            still
-        });
+        let (table, ss) = support::while_still(everything);
         assert_eq!(table.gaps, []);
         let mut counts = StateCounts::default();
         table.sockets.iter().for_each(|row| counts.add(row.state));
@@ -76,7 +66,7 @@ fn a_mixture_is_read_as_ss_reads_it() {
             .filter(|(state, count)| *count > 0 && *state != TcpState::BoundInactive)
             .map(|(state, count)| (state.label().to_owned(), count))
             .collect();
-        assert_eq!(labels, before);
+        assert_eq!(labels, ss);
         for (state, count) in counts.iter() {
             assert!(count > 0 || state == TcpState::Close, "the mixture holds no {state}");
         }

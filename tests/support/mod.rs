@@ -113,6 +113,22 @@ pub fn ss_states() -> BTreeMap<String, u64> {
     states
 }
 
+/// What `look` sees while `ss` counts the same before and after it: an ACK may be delayed by 40 ms, and what is compared
+/// must have stood still meanwhile.
+pub fn while_still<T>(look: impl Fn() -> T) -> (T, BTreeMap<String, u64>) {
+    let mut before = ss_states();
+    let mut seen = look();
+    wait_until("the sockets to stand still", || {
+        let after = ss_states();
+        let still = after == before;
+        if !still {
+            (before, seen) = (after, look());
+        }
+        still
+    });
+    (seen, before)
+}
+
 /// How many sockets `ss` counts in one state, named as its filter names it (`close-wait`).
 pub fn ss_count(state: &str) -> usize {
     let output = run("ss", &["-Htan", "state", state]);
