@@ -4,11 +4,17 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use crate::model::process::ProcessIndex;
 use crate::model::snapshot::{ProcessScan, Snapshot};
 use crate::model::socket::{NetNsIndex, SocketKind, SocketRecord};
 use crate::model::state::TcpState;
 use crate::model::tuple::Endpoint;
+
+/// A map for keys of which there may be one per socket. Its hash is seeded at random, since peers choose ports, and takes a
+/// tenth of the time of the standard one: at 60,000 sockets that is a fifth of the whole count.
+pub(crate) type SocketMap<K, V> = HashMap<K, V, RandomState>;
 
 /// Who a socket belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +84,8 @@ pub fn join(snapshot: &Snapshot) -> Owners {
     let mut links: Vec<_> = snapshot.holdings.iter().map(|holding| (holding.inode, holding.process)).collect();
     links.sort_unstable();
     links.dedup();
-    let mut spans: HashMap<u64, (u32, u32)> = HashMap::with_capacity(links.len());
+    let mut spans: SocketMap<u64, (u32, u32)> =
+        SocketMap::with_capacity_and_hasher(links.len(), RandomState::default());
     for (index, (inode, _)) in links.iter().enumerate() {
         spans.entry(inode.0).or_insert((index as u32, 0)).1 += 1;
     }
@@ -104,10 +111,10 @@ pub fn join(snapshot: &Snapshot) -> Owners {
     Owners { by_socket, holders: links.into_iter().map(|(_, process)| process).collect(), listeners }
 }
 
-type ListenersByPort = HashMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;
+type ListenersByPort = SocketMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;
 
 fn listeners_by_port(snapshot: &Snapshot) -> ListenersByPort {
-    let mut listeners = ListenersByPort::new();
+    let mut listeners = ListenersByPort::default();
     for (index, socket) in snapshot.sockets.iter().enumerate() {
         if socket.state == TcpState::Listen {
             let local = socket.tuple.local;

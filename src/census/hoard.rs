@@ -1,11 +1,11 @@
 //! The sockets that one owner should have let go of, counted while they come by: CLOSE-WAIT, and data that nobody reads.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
 use super::age::{self, Age};
 use super::{CloseWaitCensus, UnreadCensus};
+use crate::attribution::SocketMap;
 use crate::model::socket::{SocketRecord, Timer};
 use crate::model::state::TcpState;
 use crate::model::tuple::Endpoint;
@@ -14,9 +14,9 @@ use crate::model::tuple::Endpoint;
 #[derive(Default)]
 pub(super) struct Hoard {
     close_wait: CloseWaitCensus,
-    close_wait_peers: HashMap<Endpoint, u64>,
+    close_wait_peers: SocketMap<Endpoint, u64>,
     unread: UnreadCensus,
-    unread_peers: HashMap<Endpoint, u64>,
+    unread_peers: SocketMap<Endpoint, u64>,
 }
 
 impl Hoard {
@@ -102,7 +102,7 @@ fn stalled_for(socket: &SocketRecord, stuck_after: Duration) -> Option<Duration>
 }
 
 /// The entries of a map of counts, largest first.
-pub(super) fn most_first<K: Ord + Hash>(counts: HashMap<K, u64>) -> Vec<(K, u64)> {
+pub(super) fn most_first<K: Ord + Hash>(counts: SocketMap<K, u64>) -> Vec<(K, u64)> {
     let mut counts: Vec<(K, u64)> = counts.into_iter().collect();
     counts.sort_by(|(a, m), (b, n)| n.cmp(m).then_with(|| a.cmp(b)));
     counts

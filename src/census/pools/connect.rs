@@ -5,12 +5,12 @@
 //! on none; unless that one is a TIME-WAIT that may be taken over (`tcp_twsk_unique`, `net/ipv4/tcp_ipv4.c`).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::ledger::{Class, Ledger, holds_port};
 use super::{PortPool, Tally};
-use crate::attribution::{Owner, Owners};
+use crate::attribution::{Owner, Owners, SocketMap};
 use crate::model::ports::{PortSettings, TimeWaitReuse};
 use crate::model::process::ProcessIndex;
 use crate::model::snapshot::{Namespace, PortAnswer, Snapshot};
@@ -31,10 +31,14 @@ const LOOPBACK_INTERFACE: u32 = 1;
 /// An accepted connection whose listener is gone cannot be told from one that was opened from here and makes a pool too.
 #[must_use]
 pub fn connect_pools(snapshot: &Snapshot, owners: &Owners) -> Vec<PortPool> {
-    let ledgers = Ledger::open_all(snapshot);
+    pools_of(snapshot, owners, &Ledger::open_all(snapshot))
+}
+
+/// As [`connect_pools`], of ledgers that are open already.
+pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<Ledger>]) -> Vec<PortPool> {
     let bases: Vec<Option<Base>> = ledgers.iter().map(|ledger| ledger.as_ref().map(Base::of)).collect();
     let mut pools = Vec::new();
-    for route in Routes::of(snapshot, &ledgers).iter() {
+    for route in Routes::of(snapshot, ledgers).iter() {
         let netns = snapshot.sockets[route[0] as usize].netns;
         let at = netns.0 as usize;
         let (Some(ledger), Some(base)) = (&ledgers[at], &bases[at]) else { continue };
@@ -156,7 +160,7 @@ struct Routes {
 
 impl Routes {
     fn of(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Self {
-        let mut numbers: HashMap<(NetNsIndex, IpAddr, Endpoint), u32> = HashMap::new();
+        let mut numbers: SocketMap<(NetNsIndex, IpAddr, Endpoint), u32> = SocketMap::default();
         let mut members: Vec<(u32, u32)> = Vec::new();
         let mut others = Vec::new();
         for (index, socket) in snapshot.sockets.iter().enumerate() {

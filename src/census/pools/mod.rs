@@ -16,14 +16,26 @@ mod tests;
 
 use std::net::IpAddr;
 
+use crate::attribution::Owners;
 use crate::model::process::ProcessIndex;
+use crate::model::snapshot::Snapshot;
 use crate::model::socket::NetNsIndex;
 use crate::model::state::StateCounts;
 use crate::model::tuple::{Endpoint, FourTuple};
 
+use ledger::Ledger;
+
 pub use bind::{bind_pool_for, bind_pools};
 pub use connect::{connect_pools, pool_for};
 pub use doubtful::doubtful_ports;
+
+/// All pools of a snapshot: for `connect()` as [`connect_pools`] gives them, for `bind()` as [`bind_pools`] does. Each port
+/// is classified once for both.
+#[must_use]
+pub fn all_pools(snapshot: &Snapshot, owners: &Owners) -> (Vec<PortPool>, Vec<BindPool>) {
+    let ledgers = Ledger::open_all(snapshot);
+    (connect::pools_of(snapshot, owners, &ledgers), bind::pools_of(snapshot, &ledgers))
+}
 
 /// The ports that `connect()` from one source to one destination draws from. Exhaustion is per pool: while one is empty,
 /// another destination still connects.
