@@ -134,8 +134,14 @@ pub struct ReportArgs {
     /// Only sockets in this state, as `ss` or the JSON report spells it (repeatable, or separated by commas)
     #[arg(long = "state", value_name = "STATE", value_delimiter = ',', help_heading = "Filters")]
     pub states: Vec<String>,
-    /// Only sockets with this local address or port: 10.0.0.0/8, 443, 8000-8999, 10.0.0.5:443, [::1]:80 (repeatable)
-    #[arg(long, value_name = "ADDRESS|PORTS", value_delimiter = ',', help_heading = "Filters")]
+    /// Only sockets with this local address or port.
+    #[arg(
+        long,
+        value_name = "ADDRESS|PORTS",
+        value_delimiter = ',',
+        help_heading = "Filters",
+        help = "Only sockets with this local address or port: 10.0.0.0/8, 443, 8000-8999, 10.0.0.5:443, [::1]:80 (repeatable)"
+    )]
     pub local: Vec<String>,
     /// Only sockets with this remote address or port, written as for --local (repeatable)
     #[arg(long, value_name = "ADDRESS|PORTS", value_delimiter = ',', help_heading = "Filters")]
