@@ -3,11 +3,10 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -18,77 +17,34 @@ use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{Hides, ProcessScan};
 use closewatch::model::socket::Inode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::player::{Player, ROLE, play};
 use support::{has_program, is_root, run, skip, text, wait_until};
-
-/// Names the part that a copy of this test program plays.
-const ROLE: &str = "CLOSEWATCH_TEST_ROLE";
-
-/// A copy of this test program, running as the child of a test until it is dropped.
-struct Player {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    /// Kept open, so that it may go on printing.
-    _stdout: BufReader<ChildStdout>,
-}
-
-impl Player {
-    /// Starts the copy in a role, and waits until it says `ready`. `set_up` may change how it is started.
-    fn start(role: &str, set_up: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("the test program has a path"));
-        command.args(["--exact", "a_player_plays_its_role", "--nocapture", "--test-threads=1"]);
-        command.env(ROLE, role).stdin(Stdio::piped()).stdout(Stdio::piped());
-        set_up(&mut command);
-        let mut child = command.spawn().expect("the copy starts");
-        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let is_ready = |line: std::io::Result<String>| line.is_ok_and(|line| line.contains("ready"));
-        assert!(stdout.by_ref().lines().any(is_ready), "the player of {role} is ready");
-        let stdin = child.stdin.take();
-        Self { child, stdin, _stdout: stdout }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Player {
-    fn drop(&mut self) {
-        drop(self.stdin.take());
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// What the copies do. In the test run itself this does nothing.
 #[test]
 fn a_player_plays_its_role() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let (role, argument) = role.split_once(' ').unwrap_or((&role, ""));
-    let mut sockets: Vec<OwnedFd> = Vec::new();
-    match role {
-        "wait" => {}
-        "hold" => {
-            let n: usize = argument.parse().expect("a number");
-            let hard = getrlimit(Resource::Nofile).maximum;
-            setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).expect("raised");
-            sockets.extend((0..n).map(|_| UdpSocket::bind("127.0.0.1:0").expect("bound").into()));
+    play(|role, argument| -> Vec<OwnedFd> {
+        match role {
+            "wait" => {}
+            "hold" => {
+                let n: usize = argument.parse().expect("a number");
+                let hard = getrlimit(Resource::Nofile).maximum;
+                setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).expect("raised");
+                return (0..n).map(|_| UdpSocket::bind("127.0.0.1:0").expect("bound").into()).collect();
+            }
+            "rename" => {
+                // The name is that of the first thread.
+                std::fs::write("/proc/self/comm", argument).expect("renamed");
+                return vec![TcpListener::bind("127.0.0.1:0").expect("bound").into()];
+            }
+            "look-unprivileged" => look_unprivileged(argument),
+            "look-hidden" => look_hidden(),
+            "look-contained" => look_contained(),
+            "look-nowhere" => look_nowhere(),
+            other => panic!("no such role: {other}"),
         }
-        "rename" => {
-            // The name is that of the first thread.
-            std::fs::write("/proc/self/comm", argument).expect("renamed");
-            sockets.push(TcpListener::bind("127.0.0.1:0").expect("bound").into());
-        }
-        "look-unprivileged" => look_unprivileged(argument),
-        "look-hidden" => look_hidden(),
-        "look-contained" => look_contained(),
-        "look-nowhere" => look_nowhere(),
-        other => panic!("no such role: {other}"),
-    }
-    let mut out = std::io::stdout();
-    out.write_all(b"\nready\n").and_then(|()| out.flush()).expect("the test listens");
-    // The end of the input is the end of the role.
-    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        Vec::new()
+    });
 }
 
 /// The whole search, as a report does it.

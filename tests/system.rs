@@ -20,7 +20,7 @@ use closewatch::model::socket::{Inode, NetNsIndex, Queues, SocketKind, SocketRec
 use closewatch::model::state::TcpState;
 use closewatch::model::tuple::{Endpoint, FourTuple};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use support::{close_wait, in_netns, is_root, listen, run, set_sysctl, skip, text, wait_until};
+use support::{can_make_veth, close_wait, in_netns, is_root, listen, run, set_sysctl, skip, text, wait_until};
 
 const TIME_WAIT_DELAY: &str = "net.ipv4.tcp_tw_reuse_delay";
 
@@ -322,14 +322,6 @@ fn begin_to_connect(address: SocketAddrV4) -> OwnedFd {
 
 fn tcp_socket(flags: SocketFlags) -> OwnedFd {
     rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).expect("a socket")
-}
-
-/// Whether the kernel has veth pairs.
-fn can_make_veth() -> bool {
-    let user: &[&str] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
-    let mut unshare = Command::new("unshare");
-    unshare.arg("--net").args(user).args(["ip", "link", "add", "type", "veth"]);
-    unshare.output().is_ok_and(|output| output.status.success())
 }
 
 /// A handshake whose second packet gets lost: SYN-RECV here, SYN-SENT in another namespace. The answer is sent to a

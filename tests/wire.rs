@@ -98,8 +98,8 @@ fn each_kind_is_told_apart(rows: &[SocketRecord]) {
         assert_eq!(row.v6only.is_some(), row.state == TcpState::Listen && row.family == Family::V6, "{row:?}");
         assert_eq!(row.mptcp, None);
     }
-    let explicit: Vec<_> = rows.iter().filter(|row| row.binding == PortBinding::Explicit).collect();
-    assert_eq!(explicit.iter().map(|row| row.tuple.local.port).collect::<Vec<_>>(), [mixture::NAMED]);
+    let explicit = rows.iter().filter(|row| row.binding == PortBinding::Explicit && row.state != TcpState::Listen);
+    assert_eq!(explicit.map(|row| row.tuple.local.port).collect::<Vec<_>>(), [mixture::NAMED]);
     let bound: Vec<_> = state(TcpState::BoundInactive).collect();
     assert_eq!(bound.iter().map(|row| row.tuple.local.port).collect::<Vec<_>>(), [mixture::BOUND]);
     // An IPv6 socket with an IPv4 peer is one of IPv4 addresses.
@@ -343,18 +343,22 @@ fn a_port_is_explicit_when_bind_named_it() {
         let leaked_peer = peers.iter().find(|(_, peer)| peer.port() == 40_101).expect("accepted");
         leaked_peer.0.shutdown(Shutdown::Both).expect("shuts down");
         let auto = TcpStream::connect("127.0.0.1:9000").expect("connects");
+        let (by_name, by_kernel) = (listen("127.0.0.2:40102"), listen("127.0.0.2:0"));
         wait_until("CLOSE-WAIT", || support::ss_count("close-wait") == 1);
         let rows = everything().sockets;
-        let binding = |stream: &TcpStream| {
-            let local = stream.local_addr().expect("an address");
+        let binding_at = |local: SocketAddr| {
             let mine = |row: &&SocketRecord| row.tuple.local.port == local.port();
             rows.iter().find(mine).map(|row| (row.state, row.binding)).expect("it is in the table")
         };
+        let binding = |stream: &TcpStream| binding_at(stream.local_addr().expect("an address"));
         assert_eq!(binding(&in_use), (TcpState::Established, PortBinding::Explicit));
         assert_eq!(binding(&leaked), (TcpState::CloseWait, PortBinding::Explicit));
         assert_eq!(binding(&outside), (TcpState::Established, PortBinding::Unknown));
         assert_eq!(binding(&picked), (TcpState::Established, PortBinding::Auto));
         assert_eq!(binding(&auto), (TcpState::Established, PortBinding::Auto));
+        let listening = |listener: &TcpListener| binding_at(listener.local_addr().expect("an address"));
+        assert_eq!(listening(&by_name), (TcpState::Listen, PortBinding::Explicit));
+        assert_eq!(listening(&by_kernel), (TcpState::Listen, PortBinding::Auto));
         // Where the range is not known, all ports are asked for.
         let blind = read_tables(&Asked { ephemeral: None, ..asked(&Selection::default()) }).expect("can be read");
         let outside = blind.sockets.iter().find(|row| row.tuple.local.port == 39_000).expect("it is in the table");

@@ -87,15 +87,17 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
 /// How many rows of ESTABLISHED sockets with unread data make their clocks worth a walk.
 const UNREAD_WORTH_A_WALK: usize = 10;
 
-/// The states of connections, whose local port came by `bind()` or by `connect()`.
-const CONNECTED: StateMask = StateMask::of(TcpState::Established)
+/// The states in which a socket keeps whether its program named the local port in `bind()` or left it to the kernel: those of
+/// connections and of listeners. Listeners have a table of their own, which costs next to nothing to read.
+const NAMED_OR_NOT: StateMask = StateMask::of(TcpState::Established)
     .with(StateMask::of(TcpState::SynSent))
     .with(StateMask::of(TcpState::SynRecv))
     .with(StateMask::of(TcpState::FinWait1))
     .with(StateMask::of(TcpState::FinWait2))
     .with(StateMask::of(TcpState::CloseWait))
     .with(StateMask::of(TcpState::LastAck))
-    .with(StateMask::of(TcpState::Closing));
+    .with(StateMask::of(TcpState::Closing))
+    .with(StateMask::of(TcpState::Listen));
 
 const CLOSE_WAIT: StateMask = StateMask::of(TcpState::CloseWait);
 
@@ -228,7 +230,7 @@ fn read_unread_clocks(
 
 /// What other walks tell of the same sockets.
 struct Extras {
-    /// The cookies of connections whose local port the program named in `bind()`, ascending.
+    /// The cookies of connections and listeners whose local port the program named in `bind()`, ascending.
     explicit: io::Result<Vec<SockCookie>>,
     /// The states of MPTCP connections, by the inode that they share with their first subflow.
     mptcp: io::Result<HashMap<Inode, TcpState>>,
@@ -249,7 +251,7 @@ impl Extras {
             row.binding = match (row.kind, &self.explicit) {
                 // What the kernel answers for every TIME-WAIT: it keeps no lock of the socket that it was.
                 (SocketKind::TimeWait, _) => PortBinding::Auto,
-                (SocketKind::Full, Ok(explicit)) if in_range && CONNECTED.has(row.state) => {
+                (SocketKind::Full, Ok(explicit)) if in_range && NAMED_OR_NOT.has(row.state) => {
                     let named = row.cookie.is_some_and(|cookie| explicit.binary_search(&cookie).is_ok());
                     if named { PortBinding::Explicit } else { PortBinding::Auto }
                 }
@@ -270,7 +272,7 @@ impl Extras {
                 what: "which local ports were chosen by the kernel and which by bind()".to_owned(),
                 why: error.to_string(),
                 hides: Hides::Ports,
-                count: rows.iter().filter(|row| CONNECTED.has(row.state)).count() as u64,
+                count: rows.iter().filter(|row| NAMED_OR_NOT.has(row.state)).count() as u64,
             });
         }
         if let Err(error) = &self.mptcp {
@@ -284,11 +286,11 @@ impl Extras {
     }
 }
 
-/// Asks for connections with a local port of the ephemeral range that was not the kernel's choice.
+/// Asks for connections and listeners with a local port of the ephemeral range that was not the kernel's choice.
 fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
     let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
     let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
-    let walk = Walk { states: CONNECTED, extensions: Extensions::None };
+    let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None };
     let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
     let mut cookies: Vec<_> = found.rows.iter().filter_map(|row| row.cookie).collect();
     cookies.sort_unstable();
