@@ -27,6 +27,7 @@ fn another_user_sees_the_same_states_and_ports_and_is_told_what_is_hidden() {
         }
         let server = listen("127.0.0.2:8086");
         let _leaked: Vec<TcpStream> = (0..50).map(|_| close_wait(&server)).collect();
+        support::settle();
         let whole = report_json(&[]);
         let binary = reachable_copy();
         let mut command = Command::new(&binary);
@@ -70,6 +71,7 @@ fn a_name_full_of_escapes_is_printed_as_text() {
         std::fs::write("/proc/self/comm", ") \u{1b}[31m\n").expect("a process may name itself");
         let server = listen("127.0.0.2:8086");
         let _leaked: Vec<TcpStream> = (0..50).map(|_| close_wait(&server)).collect();
+        support::settle();
         let output =
             closewatch().args(["report", "--netns", "current", "-v", "--stuck-after", "0s"]).output().expect("starts");
         let page = text(&output.stdout);
@@ -88,6 +90,7 @@ fn processes_that_die_during_the_look_are_normal() {
     in_netns("processes_that_die_during_the_look_are_normal", || {
         let server = listen("127.0.0.2:8086");
         let _leaked: Vec<TcpStream> = (0..50).map(|_| close_wait(&server)).collect();
+        support::settle();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let spawner = scope.spawn(|| {
@@ -114,6 +117,7 @@ fn a_proc_that_hides_the_holders_is_told_of() {
     in_netns("a_proc_that_hides_the_holders_is_told_of", || {
         let server = listen("127.0.0.2:8086");
         let _leaked: Vec<TcpStream> = (0..50).map(|_| close_wait(&server)).collect();
+        support::settle();
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork", "--mount-proc"]).arg(env!("CARGO_BIN_EXE_closewatch"));
         let report = json_of(command.args(["report", "--netns", "current", "--json", "--stuck-after", "0s"]));
@@ -130,6 +134,7 @@ fn netlink_refused_falls_back_to_text_and_says_what_that_loses() {
     in_netns("netlink_refused_falls_back_to_text_and_says_what_that_loses", || {
         let server = listen("127.0.0.2:8086");
         let _leaked: Vec<TcpStream> = (0..50).map(|_| close_wait(&server)).collect();
+        support::settle();
         let mut command = closewatch();
         command.args(["report", "--netns", "current", "--json"]);
         forbid_netlink(&mut command);

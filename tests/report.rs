@@ -45,7 +45,7 @@ fn five_thousand_close_wait_are_counted_named_and_dated() {
         leaked.extend((1..5_000).map(|_| close_wait(&server)));
         // An orphan whose FIN was acknowledged while close() still owned it ends its FIN-WAIT-2 with a reset (kernel
         // tcp_keepalive_timer), and takes our CLOSE-WAIT with it: look before tcp_fin_timeout, 60 s, is over.
-        support::wait_until("every FIN to be acknowledged", || support::ss_count("fin-wait-1") == 0);
+        support::settle();
 
         let asked = Instant::now();
         let report = report_json(&[]);

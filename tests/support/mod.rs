@@ -139,6 +139,11 @@ pub fn while_still<T>(look: impl Fn() -> T) -> (T, BTreeMap<String, u64>) {
     (seen, before)
 }
 
+/// Waits until every FIN is acknowledged: an ACK may be delayed by 40 ms, and states change with it.
+pub fn settle() {
+    wait_until("every FIN to be acknowledged", || ss_count("fin-wait-1") == 0);
+}
+
 /// How many sockets `ss` counts in one state, named as its filter names it (`close-wait`).
 pub fn ss_count(state: &str) -> usize {
     let output = run("ss", &["-Htan", "state", state]);
