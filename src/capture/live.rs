@@ -48,6 +48,7 @@ impl SnapshotSource for LiveHost {
             scan: scan.extent,
             limits: seen.limits,
             gaps,
+            file: None,
         };
         if request.port_probe == PortProbeChoice::Exact {
             settle_doubts(&mut snapshot, request)?;

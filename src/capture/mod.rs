@@ -1,10 +1,12 @@
 //! The looks: from the kernel's tables to a [`Snapshot`].
 
+pub mod anonymize;
 pub mod bytecode;
 mod cgroup;
 pub mod counters;
 mod descriptors;
 mod dump;
+pub mod from;
 pub mod inet_diag;
 pub mod live;
 pub mod netlink;
@@ -15,6 +17,7 @@ pub mod proc_net;
 mod process_details;
 mod process_gaps;
 pub mod procfs;
+pub mod recording;
 mod runtime;
 pub mod sysctl;
 mod targets;
@@ -27,7 +30,7 @@ use std::time::{Duration, Instant};
 use crate::model::selection::Selection;
 use crate::model::snapshot::Snapshot;
 
-/// Something that can be looked at: the running host, or a snapshot made by hand in a test.
+/// Something that can be looked at: the running host, a saved file, or a snapshot made by hand in a test.
 pub trait SnapshotSource {
     /// Looks once.
     ///
@@ -137,5 +140,13 @@ pub enum CaptureError {
         netlink: std::io::Error,
         /// What `/proc/net/tcp` said.
         text: std::io::Error,
+    },
+    /// A saved file cannot stand for a host.
+    #[error("reading {name}: {error}")]
+    From {
+        /// The file, or standard input.
+        name: String,
+        /// What is wrong with it.
+        error: from::FromError,
     },
 }

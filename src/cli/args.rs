@@ -31,6 +31,12 @@ pub struct Cli {
 pub enum Command {
     /// Look at this host now: verdict and next action first, then the numbers
     Report(Box<ReportArgs>),
+    /// Save all that a look sees, to be reported on elsewhere or later with `--from`
+    ///
+    /// A recording holds observations: sockets, the processes that hold them with their names, executables, users and units,
+    /// limits, and what could not be seen. It holds no payload, no command line and no environment. Everything is recorded;
+    /// filters are for the report on it.
+    Record(Box<RecordArgs>),
     /// Explain a topic; without one, list the topics
     Explain {
         /// What to explain: json-schema, policy, a rule or a TCP state
@@ -91,33 +97,15 @@ pub struct ReportArgs {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
-    /// The network namespace to look at: `current`, or that of a process
-    #[arg(long, value_name = "current|PID", default_value = "current", help_heading = "Where and how to look")]
-    pub netns: String,
-    /// Do not look for the processes that hold the sockets: counts and ports only
-    #[arg(long, help_heading = "Where and how to look")]
-    pub no_processes: bool,
-    /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
-    #[arg(long, help_heading = "Where and how to look")]
-    pub exact: bool,
-    /// For which sockets to read the clocks that tell ages
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHICH",
-        default_value = "close-wait",
-        help_heading = "Where and how to look"
-    )]
-    pub tcp_info: TcpInfoArg,
+    /// What to look at, and how.
+    #[command(flatten)]
+    pub look: LookArgs,
     /// From which age on a CLOSE-WAIT is stuck: 90, 90s, 5m, 2h, 1d, 500ms [default: 60s]
     #[arg(long, value_name = "DURATION", help_heading = "Where and how to look")]
     pub stuck_after: Option<String>,
     /// Count in a range of local ports of your own, beside system, ephemeral and user (repeatable)
     #[arg(long = "port-range", value_name = "NAME=FIRST-LAST", help_heading = "Where and how to look")]
     pub port_ranges: Vec<String>,
-    /// Stop looking after so many seconds and report what was seen until then [default: no limit]
-    #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
-    pub timeout: Option<String>,
 
     /// Only sockets of this process (repeatable)
     #[arg(long = "pid", value_name = "PID", value_delimiter = ',', help_heading = "Filters")]
@@ -146,6 +134,64 @@ pub struct ReportArgs {
     /// Only sockets with this remote address or port, written as for --local (repeatable)
     #[arg(long, value_name = "ADDRESS|PORTS", value_delimiter = ',', help_heading = "Filters")]
     pub peer: Vec<String>,
+}
+
+/// The options of every command that looks.
+#[derive(Debug, Args)]
+pub struct LookArgs {
+    /// Look at a file in place of this host: a recording, recognised by its content; `-` is standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["netns", "no_processes", "exact", "tcp_info", "timeout"],
+        help_heading = "Where and how to look"
+    )]
+    pub from: Option<PathBuf>,
+    /// The network namespace to look at: `current`, or that of a process
+    #[arg(long, value_name = "current|PID", default_value = "current", help_heading = "Where and how to look")]
+    pub netns: String,
+    /// Do not look for the processes that hold the sockets: counts and ports only
+    #[arg(long, help_heading = "Where and how to look")]
+    pub no_processes: bool,
+    /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
+    #[arg(long, help_heading = "Where and how to look")]
+    pub exact: bool,
+    /// For which sockets to read the clocks that tell ages
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        default_value = "close-wait",
+        help_heading = "Where and how to look"
+    )]
+    pub tcp_info: TcpInfoArg,
+    /// Stop looking after so many seconds and report what was seen until then [default: no limit]
+    #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
+    pub timeout: Option<String>,
+}
+
+/// The options of `record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// The file to write, whole or not at all; `-` is standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace addresses and names, each by always the same other one; ports, pids, counts and times stay
+    ///
+    /// Addresses keep their family, what they are (loopback, link-local, private, multicast), and the prefixes that they
+    /// share. The names of the host, of processes, executables, units, containers, users and namespaces become digits; user
+    /// ids from 1000 on become others. Which becomes which depends on a random key that is thrown away.
+    #[arg(long, help_heading = "What to record")]
+    pub anonymize: bool,
+    /// Take the key from FILE, so that several recordings agree: 32 hexadecimal digits (openssl rand -hex 16)
+    #[arg(long, value_name = "FILE", requires = "anonymize", help_heading = "What to record")]
+    pub anonymize_key: Option<PathBuf>,
+    /// Say on standard error what was recorded
+    #[arg(short, long, help_heading = "Output")]
+    pub verbose: bool,
+    /// What to look at, and how.
+    #[command(flatten)]
+    pub look: LookArgs,
 }
 
 /// Reads the command line.

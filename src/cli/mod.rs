@@ -8,21 +8,25 @@ pub mod terminal;
 pub mod usage;
 mod values;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Error, Result};
 use clap_complete::Shell;
 
-use self::args::{Command, ReportArgs};
+use self::args::{Command, RecordArgs, ReportArgs};
 use self::exit::Exit;
 use self::output::{OutputError, Sink};
-use self::request::{OutputRequest, ReportJob};
+use self::request::{NamesRequest, OutputRequest, RecordJob, ReportJob};
 use self::usage::{Refusal, UsageError};
+use crate::capture::anonymize::{Key, KeyError};
+use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
-use crate::capture::{CaptureError, SnapshotSource};
+use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
+use crate::model::snapshot::{Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
-use crate::render;
+use crate::model::wording::counted;
+use crate::render::{self, Detail};
 use crate::report;
 
 /// Runs the command line and says how it ended.
@@ -34,6 +38,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => match cli.command {
             None => report(&cli.report),
             Some(Command::Report(args)) => report(&args),
+            Some(Command::Record(args)) => record(&args),
             Some(Command::Explain { topic }) => explain(topic.as_deref()),
             Some(Command::Completions { shell }) => completions(shell),
         },
@@ -47,12 +52,72 @@ pub fn run() -> ExitCode {
 fn report(args: &ReportArgs) -> Result<Exit> {
     let job = ReportJob::from_args(args)?;
     let sink = Sink::open(job.output.file.as_deref())?;
-    let snapshot = LiveHost.take(&job.request)?;
+    let snapshot = look(job.from.as_ref(), &job.request)?;
     let report = report::build(&snapshot, &job.query, &job.policy);
     let mut bytes = Vec::new();
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
         .context("writing the report")?;
     deliver(sink, &bytes)
+}
+
+fn record(args: &RecordArgs) -> Result<Exit> {
+    let job = RecordJob::from_args(args)?;
+    let sink = Sink::open(job.file.as_deref())?;
+    refuse_terminal(&sink)?;
+    let key = match &job.names {
+        NamesRequest::Seen => None,
+        NamesRequest::Invented => Some(Key::random()?),
+        NamesRequest::InventedBy(file) => Some(Key::read(file)?),
+    };
+    let mut snapshot = look(job.from.as_ref(), &job.request)?;
+    if let Some(key) = &key {
+        anonymize::anonymize(&mut snapshot, key);
+    }
+    let names = if key.is_some() { Names::Invented } else { snapshot.names() };
+    let bytes = recording::encode(&snapshot, names).context("this look cannot be recorded")?;
+    let exit = deliver(sink, &bytes)?;
+    if job.detail == Detail::Full {
+        tell(&recorded(&snapshot, bytes.len()));
+    }
+    Ok(exit)
+}
+
+/// Looks at the file, or at this host.
+fn look(from: Option<&SavedLook>, request: &Request) -> Result<Snapshot> {
+    let Some(file) = from else {
+        return Ok(LiveHost.take(request)?);
+    };
+    let snapshot = file.take(request)?;
+    if snapshot.scan == ProcessScan::Skipped && request.selection.by_process() {
+        return Err(Error::from(UsageError::new(
+            "--from: the file does not tell which process holds a socket",
+            "leave out --pid, --process, --unit and --container; record without --no-processes to have them",
+        )));
+    }
+    Ok(snapshot)
+}
+
+/// A recording on a screen helps nobody, and may confuse the terminal.
+fn refuse_terminal(sink: &Sink) -> Result<()> {
+    if matches!(sink, Sink::Stdout) && io::stdout().is_terminal() {
+        return Err(Error::from(UsageError::new(
+            "a recording is not written to a terminal",
+            "name a file, or redirect standard output",
+        )));
+    }
+    Ok(())
+}
+
+fn recorded(snapshot: &Snapshot, bytes: usize) -> String {
+    let count = |length: usize, one, many| counted(length as u64, one, many);
+    format!(
+        "recorded {} in {}, {}, {} not seen: {}",
+        count(snapshot.sockets.len(), "socket", "sockets"),
+        count(snapshot.namespaces.len(), "namespace", "namespaces"),
+        count(snapshot.processes.len(), "process", "processes"),
+        count(snapshot.gaps.len(), "thing", "things"),
+        count(bytes, "byte", "bytes"),
+    )
 }
 
 fn explain(topic: Option<&str>) -> Result<Exit> {
@@ -85,9 +150,18 @@ fn complain(error: &Error) -> Exit {
     if let Some(hint) = hint(error) {
         text.push_str(&format!("hint: {}\n", printable(&hint)));
     }
+    write_to_stderr(&text);
+    Exit::Failed
+}
+
+/// Tells something beside the output.
+fn tell(sentence: &str) {
+    write_to_stderr(&format!("closewatch: {}\n", printable(sentence)));
+}
+
+fn write_to_stderr(text: &str) {
     // When standard error is closed there is nobody left to tell.
     let _ = io::stderr().write_all(text.as_bytes());
-    Exit::Failed
 }
 
 /// The message in one line, without the numbers of errors whose names are given.
@@ -107,6 +181,9 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(output) = error.downcast_ref::<OutputError>() {
         return Some(output.hint().to_owned());
     }
+    if let Some(KeyError::Malformed { .. }) = error.downcast_ref() {
+        return Some("`openssl rand -hex 16 > FILE` makes one".to_owned());
+    }
     match error.downcast_ref::<CaptureError>()? {
         CaptureError::EnterNetNs { pid, error } if error.kind() == ErrorKind::NotFound => {
             Some(format!("is process {pid} still running?"))
@@ -117,6 +194,7 @@ fn hint(error: &Error) -> Option<String> {
         CaptureError::NoTable { .. } => {
             Some("is /proc mounted, and does a seccomp filter forbid netlink sockets?".to_owned())
         }
+        CaptureError::From { error, .. } => Some(error.hint().to_owned()),
     }
 }
 

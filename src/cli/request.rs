@@ -1,11 +1,12 @@
 //! What was typed becomes what is meant, before any work starts. Pure, but for the one clock that a time limit starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{ColorArg, FormatArg, ReportArgs, TcpInfoArg};
+use super::args::{ColorArg, FormatArg, LookArgs, RecordArgs, ReportArgs, TcpInfoArg};
 use super::usage::UsageError;
 use super::values::{parse_duration, parse_endpoints, parse_netns, parse_pid, parse_port_range, parse_states};
+use crate::capture::from::SavedLook;
 use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request, TcpInfoChoice};
 use crate::census::Query;
 use crate::diagnosis::policy::Policy;
@@ -16,6 +17,8 @@ use crate::render::{Detail, Format};
 /// One report: what to look at, what to count, how to judge, how to print.
 #[derive(Debug)]
 pub struct ReportJob {
+    /// The file to look at; `None` is this host.
+    pub from: Option<SavedLook>,
     /// What to look at.
     pub request: Request,
     /// What to count.
@@ -47,6 +50,52 @@ impl OutputRequest {
     }
 }
 
+/// One recording: what to look at, and what to write.
+#[derive(Debug)]
+pub struct RecordJob {
+    /// The file to look at; `None` is this host.
+    pub from: Option<SavedLook>,
+    /// What to look at: everything.
+    pub request: Request,
+    /// Whose names to write.
+    pub names: NamesRequest,
+    /// The file to write; `None` is standard output.
+    pub file: Option<PathBuf>,
+    /// How much to say about it.
+    pub detail: Detail,
+}
+
+/// Whose names go into a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamesRequest {
+    /// Those that were seen.
+    Seen,
+    /// Others, by a key that is made for it.
+    Invented,
+    /// Others, by the key in this file.
+    InventedBy(PathBuf),
+}
+
+impl RecordJob {
+    /// Reads the values and starts the clock of `--timeout`.
+    ///
+    /// # Errors
+    /// The first thing that cannot be acted on.
+    pub fn from_args(args: &RecordArgs) -> Result<Self, UsageError> {
+        Ok(Self {
+            from: read_from(&args.look),
+            request: read_request(&args.look, Selection::default())?,
+            names: match (&args.anonymize_key, args.anonymize) {
+                (Some(file), _) => NamesRequest::InventedBy(file.clone()),
+                (None, true) => NamesRequest::Invented,
+                (None, false) => NamesRequest::Seen,
+            },
+            file: Some(args.file.clone()).filter(|file| !is_dash(file)),
+            detail: read_detail(args.verbose),
+        })
+    }
+}
+
 impl ReportJob {
     /// Reads the values, refuses what contradicts itself, and starts the clock of `--timeout`.
     ///
@@ -64,19 +113,32 @@ impl ReportJob {
             port_ranges: read_port_ranges(&args.port_ranges)?,
             stuck_after: policy.stuck_after,
         };
-        let request = Request {
-            netns: parse_netns(&args.netns)?,
-            selection,
-            processes: if args.no_processes { ProcessChoice::Skip } else { ProcessChoice::Attribute },
-            tcp_info: match args.tcp_info {
-                TcpInfoArg::CloseWait => TcpInfoChoice::WhereNeeded,
-                TcpInfoArg::All => TcpInfoChoice::All,
-            },
-            port_probe: if args.exact { PortProbeChoice::Exact } else { PortProbeChoice::Bounds },
-            deadline: read_timeout(args.timeout.as_deref())?.map_or_else(Deadline::never, Deadline::after),
-        };
-        Ok(Self { request, query, policy, output: read_output(args) })
+        Ok(Self {
+            from: read_from(&args.look),
+            request: read_request(&args.look, selection)?,
+            query,
+            policy,
+            output: read_output(args),
+        })
     }
+}
+
+fn read_from(look: &LookArgs) -> Option<SavedLook> {
+    look.from.as_ref().map(|file| SavedLook { path: Some(file.clone()).filter(|file| !is_dash(file)) })
+}
+
+fn read_request(look: &LookArgs, selection: Selection) -> Result<Request, UsageError> {
+    Ok(Request {
+        netns: parse_netns(&look.netns)?,
+        selection,
+        processes: if look.no_processes { ProcessChoice::Skip } else { ProcessChoice::Attribute },
+        tcp_info: match look.tcp_info {
+            TcpInfoArg::CloseWait => TcpInfoChoice::WhereNeeded,
+            TcpInfoArg::All => TcpInfoChoice::All,
+        },
+        port_probe: if look.exact { PortProbeChoice::Exact } else { PortProbeChoice::Bounds },
+        deadline: read_timeout(look.timeout.as_deref())?.map_or_else(Deadline::never, Deadline::after),
+    })
 }
 
 fn read_selection(args: &ReportArgs) -> Result<Selection, UsageError> {
@@ -98,7 +160,7 @@ fn read_selection(args: &ReportArgs) -> Result<Selection, UsageError> {
 }
 
 fn refuse_contradictions(args: &ReportArgs, selection: &Selection) -> Result<(), UsageError> {
-    if args.no_processes && selection.by_process() {
+    if args.look.no_processes && selection.by_process() {
         return Err(UsageError::new(
             "--no-processes contradicts --pid, --process, --unit and --container",
             "without processes no socket can be told to be theirs: drop one of the two",
@@ -138,7 +200,7 @@ fn read_timeout(text: Option<&str>) -> Result<Option<Duration>, UsageError> {
 
 fn read_output(args: &ReportArgs) -> OutputRequest {
     let format = if args.json { FormatArg::Json } else { args.format.unwrap_or(FormatArg::Table) };
-    let file = args.output.clone().filter(|file| file.as_os_str() != "-");
+    let file = args.output.clone().filter(|file| !is_dash(file));
     OutputRequest {
         format: match format {
             FormatArg::Table => Format::Table,
@@ -146,8 +208,17 @@ fn read_output(args: &ReportArgs) -> OutputRequest {
         },
         file,
         color: args.color,
-        detail: if args.verbose { Detail::Full } else { Detail::Brief },
+        detail: read_detail(args.verbose),
     }
+}
+
+fn read_detail(verbose: bool) -> Detail {
+    if verbose { Detail::Full } else { Detail::Brief }
+}
+
+/// Whether standard input or output is meant.
+fn is_dash(file: &Path) -> bool {
+    file.as_os_str() == "-"
 }
 
 #[cfg(test)]

@@ -94,6 +94,7 @@ impl Script {
             scan: ProcessScan::All,
             limits: HostLimits::default(),
             gaps: Vec::new(),
+            file: None,
         };
         let census = Census {
             totals: StateCounts::default(),

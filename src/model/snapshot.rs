@@ -204,6 +204,33 @@ pub enum ProcessScan {
     Skipped,
 }
 
+/// Whether names and addresses are those of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Names {
+    /// They are.
+    Real,
+    /// They were replaced, each by always the same other one, before the recording was written.
+    Invented,
+}
+
+/// What is known of a recording beside what was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordingNote {
+    /// The program that wrote it: `closewatch 0.1.0`.
+    pub program: String,
+    /// Whether the names are the real ones.
+    pub names: Names,
+}
+
+/// The file that a snapshot was read back from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SavedFile {
+    /// Its name, as it was typed; `None` for standard input.
+    pub name: Option<String>,
+    /// What a recording says of itself; `None` for text that another program saved.
+    pub recording: Option<RecordingNote>,
+}
+
 /// One look at a host: observations only, no conclusions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -211,7 +238,7 @@ pub struct Snapshot {
     pub taken_at: SystemTime,
     /// Which host.
     pub host: Host,
-    /// Where the rows came from.
+    /// Where the rows came from first. A recording keeps what it was made from: see `file`.
     pub source: SourceKind,
     /// The namespaces that were read; sockets name them by index.
     pub namespaces: Vec<Namespace>,
@@ -227,4 +254,15 @@ pub struct Snapshot {
     pub limits: HostLimits,
     /// What was not seen.
     pub gaps: Vec<Gap>,
+    /// The file that all this was read back from; `None` for the running host.
+    pub file: Option<SavedFile>,
+}
+
+impl Snapshot {
+    /// Whether the names and addresses in it are those of the host.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        let note = self.file.as_ref().and_then(|file| file.recording.as_ref());
+        note.map_or(Names::Real, |note| note.names)
+    }
 }

@@ -13,6 +13,7 @@ use self::findings::FindingRow;
 use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow, StrangerRow};
 use self::walls::Wall;
 use super::words::scan_token;
+use crate::model::snapshot::{Names, Snapshot};
 use crate::model::state::StateCounts;
 use crate::report::Report;
 
@@ -53,7 +54,7 @@ struct Document<'a> {
     version: &'static str,
     taken_at: String,
     host: HostRow<'a>,
-    source: SourceRow,
+    source: SourceRow<'a>,
     query: QueryRow,
     verdict: &'static str,
     headline: &'a str,
@@ -81,10 +82,14 @@ struct HostRow<'a> {
 }
 
 #[derive(serde::Serialize)]
-struct SourceRow {
+struct SourceRow<'a> {
     kind: &'static str,
     processes: &'static str,
     took_s: f64,
+    file: Option<&'a str>,
+    recorded_from: Option<&'static str>,
+    recorded_by: Option<&'a str>,
+    anonymized: bool,
 }
 
 #[derive(serde::Serialize)]
@@ -138,11 +143,7 @@ impl<'a> Document<'a> {
                 boot_id: snapshot.host.boot_id.as_deref(),
                 uptime_s: snapshot.host.uptime.map(seconds),
             },
-            source: SourceRow {
-                kind: snapshot.source.token(),
-                processes: scan_token(snapshot.scan),
-                took_s: seconds(snapshot.namespaces.iter().map(|namespace| namespace.took).sum()),
-            },
+            source: source(snapshot),
             query: QueryRow {
                 filtered: !report.query.selection.is_everything(),
                 stuck_after_s: seconds(report.query.stuck_after),
@@ -163,6 +164,21 @@ impl<'a> Document<'a> {
             walls: walls::of(report),
             coverage: coverage(report),
         })
+    }
+}
+
+/// Where the rows came from last; a recording says where they came from first.
+fn source(snapshot: &Snapshot) -> SourceRow<'_> {
+    let recording = snapshot.file.as_ref().and_then(|file| file.recording.as_ref());
+    let kind = snapshot.source.token();
+    SourceRow {
+        kind: if recording.is_some() { "recording" } else { kind },
+        processes: scan_token(snapshot.scan),
+        took_s: seconds(snapshot.namespaces.iter().map(|namespace| namespace.took).sum()),
+        file: snapshot.file.as_ref().and_then(|file| file.name.as_deref()),
+        recorded_from: recording.map(|_| kind),
+        recorded_by: recording.map(|note| &*note.program),
+        anonymized: snapshot.names() == Names::Invented,
     }
 }
 

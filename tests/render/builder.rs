@@ -121,6 +121,7 @@ pub(crate) fn empty_host() -> Story {
             max_tw_buckets: Some(65_536),
         },
         gaps: Vec::new(),
+        file: None,
     };
     let range = |name: &str, first, last| PortRangeCensus {
         name: name.into(),

@@ -1,7 +1,7 @@
 //! The foot of the page: limits of the host, and how much was seen.
 
 use super::sheet::Sheet;
-use crate::model::snapshot::{Gap, ProcessScan, SourceKind, Usage};
+use crate::model::snapshot::{Gap, Names, ProcessScan, RecordingNote, SavedFile, SourceKind, Usage};
 use crate::model::text::printable;
 use crate::model::wording::count;
 use crate::render::Detail;
@@ -35,6 +35,7 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
     let mut sentences = vec![format!("{}; {}", seen(report), attributed(report))];
     sentences.extend(report.snapshot.gaps.iter().map(not_seen));
     sentences.push(when_and_where(report));
+    sentences.extend(read_back(report));
     sheet.statements("COVERAGE", &sentences);
 }
 
@@ -64,6 +65,22 @@ fn attributed(report: &Report<'_>) -> String {
 fn not_seen(gap: &Gap) -> String {
     let (what, why) = (printable(&gap.what), printable(&gap.why));
     format!("not seen: {what} ({why}); this may hide {}", hides_phrase(gap.hides))
+}
+
+/// What is to be known of numbers that were read from a file.
+fn read_back(report: &Report<'_>) -> Option<String> {
+    let SavedFile { name, recording } = report.snapshot.file.as_ref()?;
+    let name = name.as_deref().map_or("from standard input".to_owned(), |name| format!("from {}", printable(name)));
+    Some(match recording {
+        None => format!("read {name}"),
+        Some(RecordingNote { program, names }) => {
+            let invented = match names {
+                Names::Real => "",
+                Names::Invented => "; its names and addresses are invented ones",
+            };
+            format!("recorded by {}, read {name}{invented}", printable(program))
+        }
+    })
 }
 
 fn when_and_where(report: &Report<'_>) -> String {
