@@ -88,6 +88,7 @@ pub fn take_snapshot() -> Snapshot {
         scan: ProcessScan::Skipped,
         limits: HostLimits::default(),
         gaps,
+        ghosts: None,
     }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn empty_host() -> Story {
             max_tw_buckets: Some(65_536),
         },
         gaps: Vec::new(),
+        ghosts: None,
     };
     let range = |name: &str, first, last| PortRangeCensus {
         name: name.into(),
@@ -174,6 +175,7 @@ impl Story {
             port_ranges: vec![StateCounts::default(); self.census.port_ranges.len()],
             close_wait: CloseWaitCensus::default(),
             unread: UnreadCensus::default(),
+            ghosts: None,
         };
         for (range, state, count) in held {
             let place = self.census.port_ranges.iter().position(|row| row.name == *range).expect("a range");

@@ -54,6 +54,7 @@ fn host(sockets: Vec<SocketRecord>) -> Snapshot {
         scan: ProcessScan::All,
         limits: HostLimits::default(),
         gaps: Vec::new(),
+        ghosts: None,
     }
 }
 
