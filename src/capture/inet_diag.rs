@@ -224,36 +224,11 @@ impl Decoder {
     /// When the dump as a whole cannot be trusted: the kernel reports an error (as an error message, or as the code of
     /// the closing one), or the bytes are not what was asked for. The rows before it stay.
     pub fn take(&mut self, datagram: &[u8]) -> Result<Progress, WireError> {
-        let mut rest = datagram;
-        while !rest.is_empty() {
-            let message = NetlinkBuffer::new_checked(rest).map_err(|_| WireError::Framing)?;
-            if message.sequence_number() != self.sequence {
-                return Err(WireError::Sequence);
-            }
-            match message.message_type() {
-                TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => self.take_row(message.payload()),
-                NLMSG_DONE => {
-                    let done = DoneBuffer::new_checked(message.payload()).map_err(|_| WireError::Framing)?;
-                    return match NonZeroI32::new(done.code()) {
-                        None => Ok(Progress::Done),
-                        Some(code) => Err(kernel_error(code)),
-                    };
-                }
-                NLMSG_ERROR => {
-                    let error = ErrorBuffer::new_checked(message.payload()).map_err(|_| WireError::Framing)?;
-                    // Code 0 acknowledges, which was not asked for and means nothing here.
-                    if let Some(code) = error.code() {
-                        return Err(kernel_error(code));
-                    }
-                }
-                NLMSG_OVERRUN => return Err(WireError::Overrun),
-                NLMSG_NOOP => {}
-                _ => self.unreadable.malformed += 1,
-            }
-            let step = (message.length() as usize).next_multiple_of(usize::from(NLMSG_ALIGNTO));
-            rest = rest.get(step..).unwrap_or_default();
-        }
-        Ok(Progress::More)
+        let sequence = self.sequence;
+        read_rows(datagram, sequence, |row| match row {
+            Some(payload) => self.take_row(payload),
+            None => self.unreadable.malformed += 1,
+        })
     }
 
     fn take_row(&mut self, payload: &[u8]) {
@@ -263,6 +238,44 @@ impl Decoder {
             Err(RowError::Malformed) => self.unreadable.malformed += 1,
         }
     }
+}
+
+/// Hands out the rows of one datagram of a dump, `None` for a message that is no row.
+pub(super) fn read_rows(
+    datagram: &[u8],
+    sequence: u32,
+    mut take: impl FnMut(Option<&[u8]>),
+) -> Result<Progress, WireError> {
+    let mut rest = datagram;
+    while !rest.is_empty() {
+        let message = NetlinkBuffer::new_checked(rest).map_err(|_| WireError::Framing)?;
+        if message.sequence_number() != sequence {
+            return Err(WireError::Sequence);
+        }
+        match message.message_type() {
+            TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => take(Some(message.payload())),
+            NLMSG_DONE => {
+                let done = DoneBuffer::new_checked(message.payload()).map_err(|_| WireError::Framing)?;
+                return match NonZeroI32::new(done.code()) {
+                    None => Ok(Progress::Done),
+                    Some(code) => Err(kernel_error(code)),
+                };
+            }
+            NLMSG_ERROR => {
+                let error = ErrorBuffer::new_checked(message.payload()).map_err(|_| WireError::Framing)?;
+                // Code 0 acknowledges, which was not asked for and means nothing here.
+                if let Some(code) = error.code() {
+                    return Err(kernel_error(code));
+                }
+            }
+            NLMSG_OVERRUN => return Err(WireError::Overrun),
+            NLMSG_NOOP => {}
+            _ => take(None),
+        }
+        let step = (message.length() as usize).next_multiple_of(usize::from(NLMSG_ALIGNTO));
+        rest = rest.get(step..).unwrap_or_default();
+    }
+    Ok(Progress::More)
 }
 
 /// The kernel counts its errors downwards.

@@ -8,6 +8,7 @@ use std::io;
 use std::thread;
 use std::time::{Instant, SystemTime};
 
+use super::ghosts::{self, Field, FirstLook};
 use super::netlink::{self, Asked};
 use super::procfs::{self, Links, Scan};
 use super::{
@@ -15,6 +16,8 @@ use super::{
     proc_net, sysctl,
 };
 use crate::census::pools;
+use crate::model::ghost::GhostScan;
+use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides, Host, HostLimits, Namespace, PortAnswers, ProcessScan, Snapshot, SourceKind};
 use crate::model::socket::{Inode, NetNsIndex, SocketRecord};
 
@@ -29,13 +32,14 @@ impl SnapshotSource for LiveHost {
         let host = counters::read_host(&mut gaps);
         let (seen, links) = look_and_collect(request);
         let seen = seen??;
-        gaps.extend(seen.gaps);
-        let scan = match links {
-            Some(links) => describe(links, &seen.sockets, taken_at, &host, request),
-            None => {
-                Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped }
-            }
+        let (scan, ghosts) = match links {
+            Some(links) => describe(links, &seen, taken_at, &host, request),
+            None => (
+                Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped },
+                None,
+            ),
         };
+        gaps.extend(seen.gaps);
         gaps.extend(scan.gaps);
         let mut snapshot = Snapshot {
             taken_at,
@@ -49,6 +53,7 @@ impl SnapshotSource for LiveHost {
             limits: seen.limits,
             gaps,
             file: None,
+            ghosts,
         };
         if request.port_probe == PortProbeChoice::Exact {
             settle_doubts(&mut snapshot, request)?;
@@ -147,10 +152,31 @@ fn read_tables(asked: &Asked<'_>, gaps: &mut Vec<Gap>) -> Entered<(Vec<SocketRec
     }
 }
 
-fn describe(links: Links, sockets: &[SocketRecord], taken_at: SystemTime, host: &Host, request: &Request) -> Scan {
-    let wanted: HashSet<Inode> = sockets.iter().filter_map(|socket| socket.inode).collect();
+/// What is known of the holders, and the ghosts among their descriptors.
+fn describe(
+    links: Links,
+    seen: &Seen,
+    taken_at: SystemTime,
+    host: &Host,
+    request: &Request,
+) -> (Scan, Option<GhostScan>) {
+    let wanted: HashSet<Inode> = seen.sockets.iter().filter_map(|socket| socket.inode).collect();
     let booted_at = host.uptime.and_then(|uptime| taken_at.checked_sub(uptime));
-    procfs::describe(links, &wanted, booted_at, request.deadline)
+    let Selection { states, local, peer, .. } = &request.selection;
+    let field = Field {
+        sockets: &seen.sockets,
+        inodes: &wanted,
+        filtered: states.is_some() || !local.is_everything() || !peer.is_everything(),
+        only_netns: seen.namespace.id.inode,
+        deadline: request.deadline,
+    };
+    let first_look = ghosts::look(&links, &field);
+    let holders = first_look.as_ref().map(FirstLook::holders).unwrap_or_default();
+    let mut scan = procfs::describe_with(links, &wanted, &holders, booted_at, request.deadline);
+    let ghosts = first_look.map(|look| look.look_again(&scan.processes));
+    let (ghosts, gaps) = ghosts.map_or((None, Vec::new()), |(ghosts, gaps)| (Some(ghosts), gaps));
+    scan.gaps.extend(gaps);
+    (scan, ghosts)
 }
 
 /// Asks the kernel about the ports that the dump leaves in doubt.

@@ -224,7 +224,7 @@ fn path_of(link: Vec<u8>) -> PathBuf {
 }
 
 /// The N of `net:[N]`.
-fn parse_netns(link: &[u8]) -> Option<u64> {
+pub(super) fn parse_netns(link: &[u8]) -> Option<u64> {
     parse_decimal(link.strip_prefix(b"net:[")?.strip_suffix(b"]")?)
 }
 

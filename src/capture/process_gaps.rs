@@ -45,6 +45,8 @@ pub(super) enum Thing {
     Limits,
     /// Its network namespace.
     NetNs,
+    /// Whether TCP sockets of it that are in no table are ghosts.
+    Ghosts,
 }
 
 /// Why it could not be read.
@@ -58,6 +60,8 @@ pub(super) enum Reason {
     TooLate,
     /// There is none.
     Absent,
+    /// To read it would change it: its sockets would pass to our net_cls or net_prio cgroup.
+    WouldMark,
 }
 
 impl From<Errno> for Reason {
@@ -77,12 +81,14 @@ impl Thing {
             Self::Cgroup => "unit and container",
             Self::Limits => "descriptor limit",
             Self::NetNs => "network namespace",
+            Self::Ghosts => "ghost sockets",
         }
     }
 
     fn hides(self) -> Hides {
         match self {
             Self::Limits => Hides::Limits,
+            Self::Ghosts => Hides::Ghosts,
             _ => Hides::Owners,
         }
     }
@@ -104,6 +110,16 @@ impl Privilege {
         Self {
             ptrace: effective.contains(CapabilitySet::SYS_PTRACE),
             search: effective.intersects(CapabilitySet::DAC_READ_SEARCH | CapabilitySet::DAC_OVERRIDE),
+        }
+    }
+
+    /// Why a socket of another process cannot be asked (pidfd_getfd(2) wants `PTRACE_MODE_ATTACH`, which security modules
+    /// refuse also to the process's own user).
+    fn refusal_to_peek(self) -> &'static str {
+        if self.ptrace {
+            "refused although CAP_SYS_PTRACE is held: by a seccomp filter, a security module, or another user namespace"
+        } else {
+            "permission denied; to tell a dead socket from one that was never connected needs CAP_SYS_PTRACE"
         }
     }
 
@@ -132,7 +148,7 @@ pub(super) fn gaps_of(mut unread: Vec<Unread>, privilege: Privilege) -> Vec<Gap>
     }
     let gap = |((thing, reason), pids): ((Thing, Reason), Vec<u32>)| Gap {
         what: format!("{} of {}", thing.name(), processes(&pids)),
-        why: why(reason, privilege),
+        why: why(thing, reason, privilege),
         hides: thing.hides(),
         count: pids.len() as u64,
     };
@@ -150,13 +166,22 @@ fn processes(pids: &[u32]) -> String {
     }
 }
 
-fn why(reason: Reason, privilege: Privilege) -> String {
+fn why(thing: Thing, reason: Reason, privilege: Privilege) -> String {
     match reason {
-        Reason::Os(code) if is_refusal(Errno::from_raw_os_error(code)) => privilege.refusal().to_owned(),
+        Reason::Os(code) if is_refusal(Errno::from_raw_os_error(code)) => match thing {
+            Thing::Ghosts => privilege.refusal_to_peek().to_owned(),
+            _ => privilege.refusal().to_owned(),
+        },
+        Reason::Os(code) if thing == Thing::Ghosts && code == Errno::NOSYS.raw_os_error() => {
+            "this kernel cannot tell a dead socket from one that was never connected; needs Linux 5.6".to_owned()
+        }
         Reason::Os(code) => std::io::Error::from_raw_os_error(code).to_string(),
         Reason::Malformed => "what the kernel wrote was not understood".to_owned(),
         Reason::TooLate => "the deadline passed before they were looked at".to_owned(),
         Reason::Absent => "no such process in this /proc".to_owned(),
+        Reason::WouldMark => "they are in another net_cls or net_prio cgroup, and to look at their sockets would move \
+                              these into ours"
+            .to_owned(),
     }
 }
 

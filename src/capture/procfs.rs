@@ -24,7 +24,7 @@ use super::targets::{Target, choose_targets};
 use super::users::Users;
 use super::visibility::read_hiding;
 use super::workers::spread;
-use crate::model::process::{Holding, Process, ProcessIndex};
+use crate::model::process::{Holding, Process, ProcessIndex, ProcessKey};
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides, ProcessScan};
 use crate::model::socket::Inode;
@@ -34,7 +34,7 @@ const PROC: &str = "/proc";
 /// Every descriptor of a socket, of whatever family, that could be read.
 #[derive(Debug)]
 pub struct Links {
-    holders: Vec<Holder>,
+    pub(super) holders: Vec<Holder>,
     unread: Vec<Unread>,
     /// Why no process could be looked at.
     obstacle: Option<Gap>,
@@ -56,12 +56,20 @@ pub struct Scan {
 
 /// A process and the sockets that it holds.
 #[derive(Debug)]
-struct Holder {
-    identity: Identity,
-    target: Target,
+pub(super) struct Holder {
+    pub(super) identity: Identity,
+    pub(super) target: Target,
     /// Descriptors of any kind that were seen; `None` when not all could be.
-    n_seen: Option<u64>,
-    links: Vec<Link>,
+    pub(super) n_seen: Option<u64>,
+    pub(super) links: Vec<Link>,
+}
+
+/// What makes a process worth describing.
+struct Wanted<'a, S> {
+    /// To hold one of these sockets.
+    inodes: &'a HashSet<Inode, S>,
+    /// To be one of these.
+    processes: &'a HashSet<ProcessKey>,
 }
 
 /// What is kept of a holder: what is known of it, and its descriptors of wanted sockets.
@@ -95,6 +103,18 @@ pub fn describe<S: BuildHasher + Sync>(
     booted_at: Option<SystemTime>,
     deadline: Deadline,
 ) -> Scan {
+    describe_with(links, wanted, &HashSet::new(), booted_at, deadline)
+}
+
+/// The same, and describes these processes too, whether they hold a wanted socket or not.
+pub(super) fn describe_with<S: BuildHasher + Sync>(
+    links: Links,
+    wanted: &HashSet<Inode, S>,
+    also: &HashSet<ProcessKey>,
+    booted_at: Option<SystemTime>,
+    deadline: Deadline,
+) -> Scan {
+    let wanted = Wanted { inodes: wanted, processes: also };
     let Links { holders, mut unread, obstacle, extent } = links;
     let mut gaps = Vec::from_iter(obstacle);
     let mut kept = Vec::new();
@@ -106,9 +126,9 @@ pub fn describe<S: BuildHasher + Sync>(
                     Users::default()
                 });
                 let describer = Describer::new(&root, &users, booted_at);
-                kept = describe_holders(&holders, wanted, &describer, deadline, &mut unread);
+                kept = describe_holders(&holders, &wanted, &describer, deadline, &mut unread);
                 if let Some(hiding) = read_hiding(&root, Privilege::read()) {
-                    let n_ownerless = (extent == ProcessScan::All).then(|| n_ownerless(&kept, wanted));
+                    let n_ownerless = (extent == ProcessScan::All).then(|| n_ownerless(&kept, wanted.inodes));
                     gaps.extend(hiding.gap(n_ownerless));
                 }
             }
@@ -197,7 +217,7 @@ fn join_pieces(mut pieces: Vec<Holder>) -> Vec<Holder> {
 
 fn describe_holders<S: BuildHasher + Sync>(
     holders: &[Holder],
-    wanted: &HashSet<Inode, S>,
+    wanted: &Wanted<'_, S>,
     describer: &Describer<'_>,
     deadline: Deadline,
     unread: &mut Vec<Unread>,
@@ -225,11 +245,12 @@ fn describe_holders<S: BuildHasher + Sync>(
 }
 
 impl Holder {
-    /// The descriptors of wanted sockets. `None` when there is none and the process was not asked for by number.
-    fn wanted<S: BuildHasher>(&self, wanted: &HashSet<Inode, S>) -> Option<Vec<(Inode, u32)>> {
+    /// The descriptors of wanted sockets. `None` when there is none, and the process is not wanted for itself.
+    fn wanted<S: BuildHasher>(&self, wanted: &Wanted<'_, S>) -> Option<Vec<(Inode, u32)>> {
         let pairs = self.links.iter().map(|link| (Inode(link.inode), link.fd));
-        let fds: Vec<_> = pairs.filter(|(inode, _)| wanted.contains(inode)).collect();
-        (self.target.named || !fds.is_empty()).then_some(fds)
+        let fds: Vec<_> = pairs.filter(|(inode, _)| wanted.inodes.contains(inode)).collect();
+        let for_itself = self.target.named || wanted.processes.contains(&self.identity.key);
+        (for_itself || !fds.is_empty()).then_some(fds)
     }
 
     fn fds_open(&self) -> Option<u64> {

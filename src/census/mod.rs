@@ -3,10 +3,12 @@
 //! Pure. One pass over the sockets fills the counts; [`pools`] makes a second over those that hold a port.
 
 pub mod age;
+mod ghosts;
 mod hoard;
 pub mod pools;
 mod tally;
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -39,7 +41,7 @@ pub struct Census {
     pub totals: StateCounts,
     /// By namespace, in the snapshot's order.
     pub namespaces: Vec<StateCounts>,
-    /// By process: most CLOSE-WAIT first, then most sockets. A socket that forks share counts at each holder.
+    /// By process: most CLOSE-WAIT and ghosts first, then most sockets. A socket that forks share counts at each holder.
     pub processes: Vec<ProcessCensus>,
     /// By range of the local port: `system`, `ephemeral`, `user`, then the operator's own.
     pub port_ranges: Vec<PortRangeCensus>,
@@ -75,6 +77,27 @@ pub struct ProcessCensus {
     pub close_wait: CloseWaitCensus,
     /// Its ESTABLISHED sockets whose receive queue stands unread.
     pub unread: UnreadCensus,
+    /// Its descriptors of connections that are over; `None` when nobody looked, or when that could not be told.
+    pub ghosts: Option<GhostCensus>,
+}
+
+/// The ghosts of one process: sockets whose connection is over and that it still holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GhostCensus {
+    /// All of them.
+    pub count: u64,
+    /// Whether there may be more: not all its descriptors could be asked.
+    pub at_least: bool,
+    /// Those whose error nobody has read: the program has not touched them since.
+    pub untouched: u64,
+    /// Those whose `connect()` was refused.
+    pub refused: u64,
+    /// Those that came in: their local port is one that is listened on.
+    pub inbound: u64,
+    /// Those that another process holds too, and that process started earlier: they are blamed there.
+    pub inherited: u64,
+    /// For how long nothing had come from the peer, shortest and longest; `None` when all were refused.
+    pub silent_for: Option<(Duration, Duration)>,
 }
 
 /// The CLOSE-WAIT sockets of one owner: how many, of which kind, how old, to whom.
@@ -241,6 +264,8 @@ pub struct Coverage {
     pub attributable: u64,
     /// Those of which a holder is known.
     pub attributed: u64,
+    /// About how many TCP sockets of the host are in none of the namespaces that were read, when they are many.
+    pub elsewhere: Option<u64>,
 }
 
 /// Counts a snapshot.
@@ -255,10 +280,17 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
             && (!selection.by_process()
                 || pool.holders.iter().any(|(holder, _)| takes_holder(snapshot, selection, *holder)))
     });
+    let mut processes = tally.processes;
+    ghosts::add(snapshot, owners, query, tally.port_ranges.len(), &mut processes);
+    processes.sort_by_key(|census| {
+        let key = snapshot.processes[census.process.0 as usize].key;
+        let leaked = census.close_wait.count + census.ghosts.map_or(0, |ghosts| ghosts.count);
+        (Reverse((leaked, census.states.total())), key)
+    });
     Census {
         totals: tally.totals,
         namespaces: tally.namespaces,
-        processes: tally.processes,
+        processes,
         port_ranges: tally.port_ranges,
         port_pools,
         bind_pools,
@@ -266,7 +298,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         listeners: tally.listeners,
         unowned: tally.unowned,
         strangers: tally.strangers,
-        coverage: tally.coverage,
+        coverage: Coverage { elsewhere: ghosts::elsewhere(snapshot), ..tally.coverage },
     }
 }
 

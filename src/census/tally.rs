@@ -200,12 +200,7 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(self) -> Tally {
-        let mut processes: Vec<ProcessCensus> =
-            self.processes.into_iter().map(|(process, tallied)| tallied.finish(process)).collect();
-        processes.sort_by_key(|census| {
-            let key = self.snapshot.processes[census.process.0 as usize].key;
-            (std::cmp::Reverse((census.close_wait.count, census.states.total())), key)
-        });
+        let processes = self.processes.into_iter().map(|(process, tallied)| tallied.finish(process)).collect();
         let mut peers: Vec<PeerCensus> = self.peers.into_iter().map(|(key, tally)| tally.finish(key)).collect();
         peers.sort_by_key(|peer| {
             (std::cmp::Reverse(peer.states.total()), peer.netns, peer.direction, peer.address, peer.port)
@@ -281,7 +276,15 @@ impl Tallied {
     fn finish(self, process: ProcessIndex) -> ProcessCensus {
         let (close_wait, unread) = self.hoard.finish();
         let netns = most_first(self.namespaces).first().map_or(NetNsIndex(0), |(netns, _)| *netns);
-        ProcessCensus { process, netns, states: self.states, port_ranges: self.ranges, close_wait, unread }
+        ProcessCensus {
+            process,
+            netns,
+            states: self.states,
+            port_ranges: self.ranges,
+            close_wait,
+            unread,
+            ghosts: None,
+        }
     }
 }
 

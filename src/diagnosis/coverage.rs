@@ -15,11 +15,34 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     let is_blinding = |gap: &&Gap| match gap.hides {
         Hides::Sockets => true,
         Hides::Ports => !ranges_known,
-        Hides::Ages | Hides::Owners | Hides::Limits => false,
+        Hides::Ages | Hides::Owners | Hides::Limits | Hides::Ghosts => false,
     };
     let (blinding, others): (Vec<&Gap>, Vec<&Gap>) = scene.snapshot.gaps.iter().partition(is_blinding);
     let blinding = finding(scene, Severity::Unknown, &blinding).or_else(|| unread_range(scene, ranges_known));
-    blinding.into_iter().chain(finding(scene, Severity::Info, &others)).collect()
+    blinding.into_iter().chain(finding(scene, Severity::Info, &others)).chain(elsewhere(scene)).collect()
+}
+
+/// Sockets that the host has and that no namespace seen accounts for.
+fn elsewhere(scene: &Scene<'_>) -> Option<Finding> {
+    let elsewhere = scene.census.coverage.elsewhere?;
+    Some(Finding {
+        rule: Rule::Coverage,
+        severity: Severity::Info,
+        confidence: Confidence::Likely,
+        subject: Subject::Host,
+        summary: format!(
+            "this host has about {} in none of the namespaces seen",
+            counted(elsewhere, "more TCP socket", "more TCP sockets")
+        ),
+        details: vec![
+            "sockstat counts allocated sockets for the whole host and those in use for each namespace: what is left over is \
+             in other namespaces, was never connected, or is a ghost of a process that could not be looked at."
+                .to_owned(),
+        ],
+        evidence: vec![Evidence::count("sockets_elsewhere", elsewhere, None, Unit::Sockets)],
+        remedies: Vec::new(),
+        will_not_help: Vec::new(),
+    })
 }
 
 /// A range that is missing while no gap says why.
@@ -79,6 +102,7 @@ fn what_hides(hides: Hides) -> &'static str {
         Hides::Ages => "how old a CLOSE-WAIT is",
         Hides::Owners => "who holds a socket, and how near its holder is to its limit of descriptors",
         Hides::Limits => "a limit or a counter beside the socket tables",
+        Hides::Ghosts => "descriptors of connections that are over, until none are left",
     }
 }
 

@@ -118,6 +118,17 @@ const EXPLANATIONS: &[Explanation] = &[
         to_do: "Let connect() choose the port: set IP_BIND_ADDRESS_NO_PORT where bind() only chooses the source address.",
     },
     Explanation {
+        rule: Rule::GhostSockets,
+        means: "A process holds descriptors of connections that are over. A reset took them out of every socket table and gave \
+                their ports back; ss shows nothing of them. It is what a leak of CLOSE-WAIT becomes once keepalive finds the \
+                peer gone, and it ends in EMFILE.",
+        measured: "Descriptors of TCP sockets that no table lists, and of which the kernel says, twice, that they are closed \
+                   and had received segments. Sockets that were never connected are not counted; what could not be asked is \
+                   a gap.",
+        to_do: "Mend the program: close() on every path, also when a read, a write or connect() fails. Destroying sockets or \
+                changing TCP settings frees no descriptor.",
+    },
+    Explanation {
         rule: Rule::FdLimit,
         means: "Every socket is a descriptor. At RLIMIT_NOFILE a process gets EMFILE from socket(), accept() and open(); at \
              fs.file-max every process gets ENFILE.",

@@ -21,6 +21,8 @@ pub enum Rule {
     PortPool,
     /// Few ports are left for `bind()` to port 0.
     BindPool,
+    /// A process holds descriptors of connections that are over.
+    GhostSockets,
     /// A process comes near its RLIMIT_NOFILE.
     FdLimit,
     /// TIME-WAIT holds most of a pool.

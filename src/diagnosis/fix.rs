@@ -12,6 +12,8 @@ pub(super) enum Omission {
     Close,
     /// A connection that came in is not read any more.
     Read,
+    /// A connection failed, the program saw the error, and kept the descriptor.
+    Release,
 }
 
 /// The change to the program that ends the leak.
@@ -20,6 +22,7 @@ pub(super) fn of(runtime: Runtime, omission: Omission) -> Remedy {
         Omission::Response => response(runtime),
         Omission::Close => close(runtime),
         Omission::Read => read(runtime),
+        Omission::Release => release(runtime),
     };
     Remedy::new(When::Fix, text)
 }
@@ -129,6 +132,37 @@ fn read(runtime: Runtime) -> &'static str {
     }
 }
 
+fn release(runtime: Runtime) -> &'static str {
+    match runtime {
+        Runtime::Go => {
+            "Go: a net.Conn whose Read or Write failed is to be closed on every error path: `defer conn.Close()` where it is \
+             opened"
+        }
+        Runtime::Java => {
+            "Java: close() the socket or channel on every error path, by try-with-resources; an IOException does not close it"
+        }
+        Runtime::Python => {
+            "Python: `sock.close()` on every error path, by `with sock:` or `finally`; a ConnectionResetError that is caught \
+             does not close it"
+        }
+        Runtime::Node => {
+            "Node.js: call `socket.destroy()` on every error path; drop no socket that was opened with a descriptor of one's own"
+        }
+        Runtime::DotNet => {
+            ".NET: Dispose() the socket and its stream on every error path, by `using`; a SocketException does not"
+        }
+        Runtime::Ruby => {
+            "Ruby: `close` in an `ensure`, so that it runs on every error path (Errno::ECONNRESET, IOError)"
+        }
+        Runtime::Php => "PHP: fclose() or socket_close() on every error path, also when fwrite() or connecting fails",
+        Runtime::Native => {
+            "C, C++, Rust: close() the descriptor on every error path: after ECONNRESET, EPIPE, ETIMEDOUT and a failed \
+             connect() it is still open (in Rust, drop the stream); treat EPOLLERR as that too"
+        }
+        Runtime::Unknown => "close the socket on every error path: a reset or a failed connect() leaves it open",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,11 +180,13 @@ mod tests {
     ];
 
     #[test]
-    fn every_runtime_has_its_own_words_for_a_response_left_open() {
-        let mut texts: Vec<String> = RUNTIMES.map(|runtime| of(runtime, Omission::Response).text).to_vec();
-        texts.sort();
-        texts.dedup();
-        assert_eq!(texts.len(), RUNTIMES.len());
+    fn every_runtime_has_its_own_words_for_what_was_left_open() {
+        for omission in [Omission::Response, Omission::Release] {
+            let mut texts: Vec<String> = RUNTIMES.map(|runtime| of(runtime, omission).text).to_vec();
+            texts.sort();
+            texts.dedup();
+            assert_eq!(texts.len(), RUNTIMES.len());
+        }
     }
 
     #[test]

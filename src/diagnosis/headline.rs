@@ -28,8 +28,10 @@ pub(super) fn sentence(scene: &Scene<'_>, findings: &[Finding]) -> String {
         None => format!("{}{}", top.summary, ports_left(scene, top)),
     };
     let tells_leak = is_leak(top) || pair.is_some();
-    let leaks = findings.iter().filter(|finding| is_leak(finding) && finding.severity >= Severity::Warning).count();
-    match leaks - usize::from(tells_leak) {
+    let told = if matches!(top.rule, Rule::GhostSockets) { 1 } else { usize::from(tells_leak) };
+    let is_bad = |finding: &&Finding| finding.severity >= Severity::Warning;
+    let leaks = findings.iter().filter(|finding| is_leak(finding) || finding.rule == Rule::GhostSockets);
+    match leaks.filter(is_bad).count() - told {
         0 => story,
         more => format!("{story}; {} found", counted(more as u64, "more leak", "more leaks")),
     }

@@ -12,6 +12,7 @@ pub mod explain;
 mod fd_limit;
 pub mod finding;
 mod fix;
+mod ghost_sockets;
 mod headline;
 mod listener_backlog;
 mod owner;
@@ -52,6 +53,7 @@ pub const RULES: &[RuleEntry] = &[
     entry(Rule::AcceptStalled, "accept_stalled", "a listener whose program does not accept", accept_stalled::judge),
     entry(Rule::PortPool, "port_pool", "few ports left to one destination", port_pool::judge),
     entry(Rule::BindPool, "bind_pool", "few ports left for bind() to port 0", bind_pool::judge),
+    entry(Rule::GhostSockets, "ghost_sockets", "descriptors of connections that are over", ghost_sockets::judge),
     entry(Rule::FdLimit, "fd_limit", "few descriptors left", fd_limit::judge),
     entry(Rule::TimeWaitChurn, "time_wait_churn", "TIME-WAIT holds the ports to one destination", time_wait_churn::judge),
     entry(Rule::ListenerBacklog, "listener_backlog", "an accept queue that is nearly full", listener_backlog::judge),
@@ -109,7 +111,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
     use super::*;
-    use crate::census::Direction;
+    use crate::census::{Direction, GhostCensus};
     use crate::diagnosis::finding::Subject;
     use crate::diagnosis::scripted::{Script, USABLE, endpoint, stuck};
     use crate::model::process::Runtime;
@@ -158,6 +160,8 @@ mod tests {
         script.unit(process, name);
         script.runtime(process, runtime);
         script.fds(process, 1_000, Some(1_024));
+        script.ghosts(process, GhostCensus { count: 50, refused: 7, ..GhostCensus::default() });
+        script.census.coverage.elsewhere = Some(120_000);
         let peer = endpoint("[2001:db8::7]:8086");
         let states = &mut script.peer(Direction::Outbound, peer).states;
         (states[TcpState::SynSent], states[TcpState::FinWait2]) = (50, 500);

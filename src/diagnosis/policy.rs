@@ -57,6 +57,9 @@ pub struct Policy {
     pub syn_sent: Levels<u64>,
     /// FIN-WAIT-2 with one peer. It ends within a round trip when the peer closes too; 100 with one peer do not.
     pub fin_wait2: Levels<u64>,
+    /// Ghosts of one process: descriptors of connections that are over. As `stuck`: such a CLOSE-WAIT becomes a ghost when its
+    /// peer is gone.
+    pub ghosts: Levels<u64>,
 }
 
 impl Policy {
@@ -71,6 +74,7 @@ impl Policy {
         time_wait: Levels { warning: 0.5, critical: 0.8 },
         syn_sent: Levels { warning: 20, critical: 1000 },
         fin_wait2: Levels { warning: 100, critical: 10_000 },
+        ghosts: Levels { warning: 10, critical: 1000 },
     };
 
     /// The default of every threshold with its reason and the source of the reason.
@@ -175,6 +179,13 @@ const REASONS: &[PolicyReason] = &[
         "FIN-WAIT-2 ends within a round trip when the peer closes too. A hundred with one peer say that it does not; ten \
          thousand are a third of the usual port range.",
         "RFC 9293 section 3.6; ip-sysctl tcp_fin_timeout",
+    ),
+    counts(
+        "ghosts",
+        Policy::DEFAULT.ghosts,
+        "A program closes a socket within moments of its reset, or when it next looks: ten of one process that it still holds \
+         are no accident. A thousand are nearly all descriptors of a process with the usual soft limit of 1,024.",
+        "kernel net/ipv4/tcp.c, tcp_done; getrlimit(2), RLIMIT_NOFILE",
     ),
 ];
 

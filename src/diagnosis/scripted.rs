@@ -7,8 +7,8 @@ use crate::attribution::Unresolved;
 use crate::census::age::Age;
 use crate::census::pools::{BindPool, PortPool};
 use crate::census::{
-    Census, CloseWaitCensus, Coverage, Direction, ListenerCensus, PeerCensus, ProcessCensus, StrangerCensus, Unowned,
-    UnreadCensus,
+    Census, CloseWaitCensus, Coverage, Direction, GhostCensus, ListenerCensus, PeerCensus, ProcessCensus,
+    StrangerCensus, Unowned, UnreadCensus,
 };
 use crate::diagnosis::finding::{Finding, Rule, Verdict};
 use crate::diagnosis::policy::Policy;
@@ -95,6 +95,7 @@ impl Script {
             limits: HostLimits::default(),
             gaps: Vec::new(),
             file: None,
+            ghosts: None,
         };
         let census = Census {
             totals: StateCounts::default(),
@@ -168,6 +169,7 @@ impl Script {
             port_ranges: Vec::new(),
             close_wait: CloseWaitCensus::default(),
             unread: UnreadCensus::default(),
+            ghosts: None,
         });
         index
     }
@@ -215,6 +217,11 @@ impl Script {
         let census = &mut self.census.processes[process.0 as usize];
         census.unread =
             UnreadCensus { stalled: n, bytes, oldest: Some(Duration::from_secs(600)), destinations: vec![(peer, n)] };
+    }
+
+    /// Gives the process these ghosts.
+    pub(super) fn ghosts(&mut self, process: ProcessIndex, held: GhostCensus) {
+        self.census.processes[process.0 as usize].ghosts = Some(held);
     }
 
     /// A peer that this host connects to, or that connects to this host.

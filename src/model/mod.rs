@@ -3,6 +3,7 @@
 //! Floor 0. Nothing here opens a file, reads a clock or knows another module of the crate; every type is an
 //! observation or a request, never a conclusion, and what could not be observed is a [`snapshot::Gap`].
 
+pub mod ghost;
 pub mod ports;
 pub mod process;
 pub mod selection;

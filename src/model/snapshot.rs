@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use super::ghost::GhostScan;
 use super::ports::PortSettings;
 use super::process::{Holding, Process};
 use super::socket::SocketRecord;
@@ -164,6 +165,8 @@ pub enum Hides {
     Owners,
     /// A limit or a counter beside the socket tables.
     Limits,
+    /// Descriptors of connections that are over.
+    Ghosts,
 }
 
 impl Hides {
@@ -176,6 +179,7 @@ impl Hides {
             Self::Ages => "ages",
             Self::Owners => "owners",
             Self::Limits => "limits",
+            Self::Ghosts => "ghosts",
         }
     }
 }
@@ -256,6 +260,8 @@ pub struct Snapshot {
     pub gaps: Vec<Gap>,
     /// The file that all this was read back from; `None` for the running host.
     pub file: Option<SavedFile>,
+    /// Descriptors of connections that are over; `None` when nobody looked for them.
+    pub ghosts: Option<GhostScan>,
 }
 
 impl Snapshot {

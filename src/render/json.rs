@@ -118,6 +118,7 @@ struct CoverageRow<'a> {
     sockets: u64,
     attributed: u64,
     attributable: u64,
+    elsewhere: Option<u64>,
     gaps: Vec<GapRow<'a>>,
 }
 
@@ -199,6 +200,7 @@ fn coverage<'a>(report: &'a Report<'_>) -> CoverageRow<'a> {
         sockets: coverage.sockets,
         attributed: coverage.attributed,
         attributable: coverage.attributable,
+        elsewhere: coverage.elsewhere,
         gaps: report
             .snapshot
             .gaps

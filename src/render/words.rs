@@ -48,6 +48,7 @@ pub(super) fn hides_phrase(hides: Hides) -> &'static str {
         Hides::Ages => "how old a CLOSE-WAIT is",
         Hides::Owners => "who holds a socket",
         Hides::Limits => "a limit that is near",
+        Hides::Ghosts => "descriptors of dead connections",
     }
 }
 

@@ -89,6 +89,7 @@ pub fn take_snapshot() -> Snapshot {
         limits: HostLimits::default(),
         gaps,
         file: None,
+        ghosts: None,
     }
 }
 

@@ -122,6 +122,7 @@ pub(crate) fn empty_host() -> Story {
         },
         gaps: Vec::new(),
         file: None,
+        ghosts: None,
     };
     let range = |name: &str, first, last| PortRangeCensus {
         name: name.into(),
@@ -175,6 +176,7 @@ impl Story {
             port_ranges: vec![StateCounts::default(); self.census.port_ranges.len()],
             close_wait: CloseWaitCensus::default(),
             unread: UnreadCensus::default(),
+            ghosts: None,
         };
         for (range, state, count) in held {
             let place = self.census.port_ranges.iter().position(|row| row.name == *range).expect("a range");

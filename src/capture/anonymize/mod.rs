@@ -55,11 +55,14 @@ pub fn anonymize(snapshot: &mut Snapshot, key: &Key) {
         limits: _,
         gaps,
         file: _,
+        ghosts,
     } = snapshot;
     mask.host(host);
     namespaces.iter_mut().for_each(|namespace| mask.namespace(namespace));
     sockets.iter_mut().for_each(|socket| mask.socket(socket));
     processes.iter_mut().for_each(|process| mask.process(process));
+    let ghosts = ghosts.iter_mut().flat_map(|scan| &mut scan.ghosts);
+    ghosts.for_each(|ghost| ghost.local = ghost.local.map(|local| mask.endpoint(local)));
     // Last, when all names are known.
     gaps.iter_mut().for_each(|gap| mask.gap(gap));
 }

@@ -27,7 +27,7 @@ use serde::Serialize;
 pub use self::frame::is_recording;
 use self::frame::{FrameError, Kind, Writer};
 pub use self::read::decode;
-use self::rows::{AnswerRow, GapRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
+use self::rows::{AnswerRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
 use crate::model::snapshot::{Names, Snapshot};
 
 /// From so many bytes of rows on, a new section is begun.
@@ -42,6 +42,7 @@ const NAMESPACES: Kind = Kind(*b"NETN");
 const ANSWERS: Kind = Kind(*b"ANSW");
 const PROCESSES: Kind = Kind(*b"PROC");
 const HOLDINGS: Kind = Kind(*b"HOLD");
+const GHOSTS: Kind = Kind(*b"GHST");
 const SOCKETS: Kind = Kind(*b"SOCK");
 const END: Kind = Kind(*b"END.");
 
@@ -93,6 +94,7 @@ pub fn encode(snapshot: &Snapshot, names: Names) -> Result<Vec<u8>, RecordingErr
         limits: _,
         gaps,
         file: _,
+        ghosts,
     } = snapshot;
     if namespaces.len() > MAX_NAMESPACES {
         return Err(RecordingError::TooMany("network namespaces"));
@@ -105,6 +107,7 @@ pub fn encode(snapshot: &Snapshot, names: Names) -> Result<Vec<u8>, RecordingErr
         answers: number(answers().count())?,
         processes: number(processes.len())?,
         holdings: number(holdings.len())?,
+        ghosts: ghosts.as_ref().map(|scan| number(GhostRow::all_of(scan).count())).transpose()?,
         sockets: number(sockets.len())?,
     };
     let mut out = Writer::default();
@@ -114,6 +117,7 @@ pub fn encode(snapshot: &Snapshot, names: Names) -> Result<Vec<u8>, RecordingErr
     write_rows(&mut out, ANSWERS, answers())?;
     write_rows(&mut out, PROCESSES, processes.iter().map(ProcessRow::of))?;
     write_rows(&mut out, HOLDINGS, holdings.iter().map(HoldingRow::of))?;
+    write_rows(&mut out, GHOSTS, ghosts.iter().flat_map(GhostRow::all_of))?;
     write_rows(&mut out, SOCKETS, sockets.iter().map(SocketRow::of))?;
     out.section(END, 0, &[])?;
     Ok(out.finish())

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 
 use super::frame::{Fault, Kind, Reader, Section};
-use super::rows::{AnswerRow, GapRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
-use super::{ANSWERS, END, GAPS, HEAD, HOLDINGS, MAX_NAMESPACES, NAMESPACES, PROCESSES, RecordingError, SOCKETS};
+use super::rows::{AnswerRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
+use super::{
+    ANSWERS, END, GAPS, GHOSTS, HEAD, HOLDINGS, MAX_NAMESPACES, NAMESPACES, PROCESSES, RecordingError, SOCKETS,
+};
+use crate::model::ghost::GhostScan;
 use crate::model::process::{Holding, Process};
 use crate::model::snapshot::{Gap, Hides, Namespace, RecordingNote, SavedFile, Snapshot};
 use crate::model::socket::SocketRecord;
@@ -52,6 +55,7 @@ struct Found {
     answers: Rows<AnswerRow>,
     processes: Rows<Process>,
     holdings: Rows<HoldingRow>,
+    ghosts: Rows<GhostRow>,
     sockets: Rows<SocketRow>,
     /// Kinds that this program does not know.
     unknown: Vec<Kind>,
@@ -122,6 +126,7 @@ impl Found {
             ANSWERS => self.answers.extend(section, faults, Some),
             PROCESSES => self.processes.extend(section, faults, ProcessRow::read),
             HOLDINGS => self.holdings.extend(section, faults, Some),
+            GHOSTS => self.ghosts.extend(section, faults, Some),
             SOCKETS => self.sockets.extend(section, faults, Some),
             END => {
                 self.ended = true;
@@ -151,7 +156,9 @@ impl Found {
         let (answers, _) = self.answers.complete(rows.answers)?;
         let placed = answers.into_iter().filter_map(|row| row.read_into(&mut namespaces)).count();
         losses.of(rows.answers - placed as u32, rows.answers, "answers of the kernel about ports", Hides::Ports);
-        let (processes, holdings) = read_owners(self.processes, self.holdings, rows, &mut losses)?;
+        let places = Places::of(&self.processes);
+        let (processes, holdings) = read_owners(self.processes, self.holdings, rows, &places, &mut losses)?;
+        let ghosts = read_ghosts(self.ghosts, rows.ghosts, &places, &mut losses)?;
         let sockets = read_sockets(self.sockets, rows.sockets, namespaces.len(), &mut losses)?;
         if losses.gaps.is_empty() && !self.faults.is_empty() {
             losses.push(
@@ -174,6 +181,7 @@ impl Found {
             limits: about.limits,
             gaps,
             file: Some(SavedFile { name: None, recording: Some(note) }),
+            ghosts,
         })
     }
 
@@ -201,19 +209,46 @@ fn read_namespaces(rows: Rows<Namespace>, announced: u32, losses: &Losses) -> Re
     }
 }
 
-/// The processes that were read, and what they hold: a process that is lost moves those behind it.
+/// Where each process that was read stands: one that is lost moves those behind it.
+struct Places(Vec<u32>);
+
+impl Places {
+    fn of(processes: &Rows<Process>) -> Self {
+        Self(processes.0.iter().map(|(number, _)| *number).collect())
+    }
+
+    fn find(&self, number: u32) -> Option<u32> {
+        self.0.binary_search(&number).ok().map(|at| at as u32)
+    }
+}
+
+/// What the search for ghosts found; `None` when there was none.
+fn read_ghosts(
+    rows: Rows<GhostRow>,
+    announced: Option<u32>,
+    places: &Places,
+    losses: &mut Losses,
+) -> Result<Option<GhostScan>, RecordingError> {
+    let (rows, _) = rows.complete(announced.unwrap_or(0))?;
+    let Some(announced) = announced else { return Ok(None) };
+    let mut scan = GhostScan::default();
+    let read = rows.into_iter().filter_map(|row| row.read_into(&mut scan, |number| places.find(number))).count();
+    losses.of(announced - read as u32, announced, "descriptors of connections that are over", Hides::Ghosts);
+    Ok(Some(scan))
+}
+
+/// The processes that were read, and what they hold.
 fn read_owners(
     processes: Rows<Process>,
     holdings: Rows<HoldingRow>,
     announced: RowCounts,
+    places: &Places,
     losses: &mut Losses,
 ) -> Result<(Vec<Process>, Vec<Holding>), RecordingError> {
-    let numbers: Vec<u32> = processes.0.iter().map(|(number, _)| *number).collect();
-    let place = |number| numbers.binary_search(&number).ok().map(|at| at as u32);
     let (processes, missing) = processes.complete(announced.processes)?;
     losses.of(missing, announced.processes, "processes", Hides::Owners);
     let (rows, _) = holdings.complete(announced.holdings)?;
-    let holdings: Vec<Holding> = rows.into_iter().filter_map(|row| row.read(place)).collect();
+    let holdings: Vec<Holding> = rows.into_iter().filter_map(|row| row.read(|number| places.find(number))).collect();
     let missing = announced.holdings - holdings.len() as u32;
     losses.of(missing, announced.holdings, "descriptors of sockets", Hides::Owners);
     Ok((processes, holdings))

@@ -55,6 +55,7 @@ fn host(sockets: Vec<SocketRecord>) -> Snapshot {
         limits: HostLimits::default(),
         gaps: Vec::new(),
         file: None,
+        ghosts: None,
     }
 }
 

@@ -195,7 +195,7 @@ impl<'a> ProcessRow<'a> {
             close_wait: close_wait(&row.close_wait),
             unread: unread(&row.unread),
             fds: fds(process),
-            ghosts: None,
+            ghosts: row.ghosts.map(|ghosts| ghosts.count),
         }
     }
 }

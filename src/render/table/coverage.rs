@@ -33,6 +33,9 @@ pub(super) fn write_limits(report: &Report<'_>, sheet: &mut Sheet) {
 /// Writes what was seen and what was not.
 pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
     let mut sentences = vec![format!("{}; {}", seen(report), attributed(report))];
+    sentences.extend(report.census.coverage.elsewhere.map(|elsewhere| {
+        format!("about {} more TCP sockets of this host are in no namespace seen (sockstat)", count(elsewhere))
+    }));
     sentences.extend(report.snapshot.gaps.iter().map(not_seen));
     sentences.push(when_and_where(report));
     sentences.extend(read_back(report));

@@ -6,7 +6,7 @@ use super::grid::{Align, Column, Grid};
 use super::sheet::{Sheet, rows_shown};
 use super::states::in_words;
 use crate::census::age::Age;
-use crate::census::{CloseWaitCensus, ProcessCensus, StrangerCensus};
+use crate::census::{CloseWaitCensus, GhostCensus, ProcessCensus, StrangerCensus};
 use crate::model::process::Process;
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
@@ -25,9 +25,11 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
     write_unowned(report, sheet);
 }
 
-/// Writes who holds a CLOSE-WAIT, and those that no process holds.
+/// Writes who holds a CLOSE-WAIT or a ghost, and the CLOSE-WAIT that no process holds.
 pub(super) fn write_holders_of_close_wait(report: &Report<'_>, sheet: &mut Sheet) {
-    let rows: Vec<_> = report.census.processes.iter().filter(|process| process.close_wait.count > 0).collect();
+    let has_ghosts = |process: &ProcessCensus| process.ghosts.is_some_and(|ghosts| ghosts.count > 0);
+    let holds = |process: &&ProcessCensus| process.close_wait.count > 0 || has_ghosts(process);
+    let rows: Vec<_> = report.census.processes.iter().filter(holds).collect();
     write_rows(report, &rows, sheet);
     write_strangers(report, sheet);
     if report.census.unowned.close_wait > 0 {
@@ -59,6 +61,7 @@ fn columns() -> Vec<Column> {
         Column::new("close-wait", Align::Right, 0),
         Column::new("stuck", Align::Right, 6),
         Column::new("oldest", Align::Right, 1),
+        Column::new("ghosts", Align::Right, 0),
         Column::new("estab", Align::Right, 2),
         Column::new("listen", Align::Right, 12),
         Column::new("sockets", Align::Right, 11),
@@ -84,6 +87,7 @@ fn cells(report: &Report<'_>, row: &ProcessCensus) -> Vec<String> {
         count(row.close_wait.count),
         count(row.close_wait.stuck),
         oldest(&row.close_wait),
+        ghosts(report, row),
         count(row.states[TcpState::Established]),
         count(row.states[TcpState::Listen]),
         count(row.states.total()),
@@ -101,6 +105,16 @@ fn oldest(close_wait: &CloseWaitCensus) -> String {
     match close_wait.oldest {
         Some(age) => lower_bound(&age),
         None if close_wait.count > 0 => "?".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// Nothing where there are none, so that a host without ghosts has no column for them.
+fn ghosts(report: &Report<'_>, row: &ProcessCensus) -> String {
+    match row.ghosts {
+        Some(GhostCensus { count: 0, .. }) => String::new(),
+        Some(ghosts) => format!("{}{}", if ghosts.at_least { "≥ " } else { "" }, count(ghosts.count)),
+        None if report.snapshot.ghosts.is_some() => "?".to_owned(),
         None => String::new(),
     }
 }

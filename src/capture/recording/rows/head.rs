@@ -35,6 +35,8 @@ pub(crate) struct RowCounts {
     pub(crate) answers: u32,
     pub(crate) processes: u32,
     pub(crate) holdings: u32,
+    /// `None` when nobody looked for ghosts.
+    pub(crate) ghosts: Option<u32>,
     pub(crate) sockets: u32,
 }
 
@@ -169,4 +171,5 @@ enum HidesMirror {
     Ages,
     Owners,
     Limits,
+    Ghosts,
 }

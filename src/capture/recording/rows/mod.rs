@@ -4,11 +4,13 @@
 //! mirror, so that a field that is added there and forgotten here does not compile. A reader refuses a row with a field that
 //! it does not know: what it would leave out could change what the row means.
 
+mod ghost;
 mod head;
 mod namespace;
 mod process;
 mod socket;
 
+pub(super) use self::ghost::GhostRow;
 pub(super) use self::head::{GapRow, Head, RowCounts};
 pub(super) use self::namespace::{AnswerRow, NamespaceRow};
 pub(super) use self::process::{HoldingRow, ProcessRow};
