@@ -18,6 +18,7 @@ mod process_details;
 mod process_gaps;
 pub mod procfs;
 mod runtime;
+mod strays;
 pub mod sysctl;
 mod targets;
 mod unix_diag;
