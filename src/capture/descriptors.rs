@@ -19,6 +19,8 @@ use super::proc_dir::{BUFFER_BYTES, is_gone, parse_decimal};
 const WINDOW: u32 = 1024;
 /// `socket:[18446744073709551615]` is 29 bytes long. A longer link is no socket, and it does no harm to cut it off.
 const LINK_BYTES: usize = 32;
+/// What the link of a ring says (kernel `io_uring_get_file`).
+const RING: &[u8] = b"anon_inode:[io_uring]";
 
 /// What is known of a table of descriptors before it is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(super) struct Link {
 pub(super) struct Found {
     /// The sockets.
     pub(super) links: Vec<Link>,
+    /// The rings of io_uring.
+    pub(super) rings: Vec<u32>,
     /// Descriptors of any kind.
     pub(super) n_open: u64,
     /// What ended the reading early.
@@ -136,7 +140,11 @@ impl Found {
         match fs::readlinkat_raw(dir, name, &mut buffer) {
             Ok((text, _)) => {
                 self.n_open += 1;
-                self.links.extend(parse_socket_link(text).map(|inode| Link { inode, fd }));
+                match parse_socket_link(text) {
+                    Some(inode) => self.links.push(Link { inode, fd }),
+                    None if text == RING => self.rings.push(fd),
+                    None => {}
+                }
                 Ok(())
             }
             Err(error) if is_gone(error) => Ok(()),

@@ -13,7 +13,7 @@ use crate::capture::bytecode::Bytecode;
 use crate::capture::inet_diag::{
     Decoder, DumpRequest, Extensions, Progress, Tables, Unreadable, WireError, encode_request,
 };
-use crate::capture::unix_diag;
+use crate::capture::unix_diag::{self, UnixSocket};
 use crate::model::socket::{NetNsIndex, SocketRecord};
 use crate::model::state::StateMask;
 use crate::model::tuple::Family;
@@ -104,23 +104,23 @@ impl Walker {
         Ok(Found { rows: decoder.rows, unreadable: decoder.unreadable })
     }
 
-    /// The inodes of all UNIX sockets.
+    /// All UNIX sockets.
     ///
     /// # Errors
     /// As [`Walker::dump`].
-    pub(super) fn dump_unix_inodes(&mut self) -> io::Result<Vec<u64>> {
+    pub(super) fn dump_unix(&mut self) -> io::Result<Vec<UnixSocket>> {
         self.sequence += 1;
         let sequence = self.sequence;
         self.limit_waiting()?;
         let bytes = unix_diag::encode_request(sequence);
         retry(|| self.socket.send(&bytes, 0))?;
-        let mut inodes = Vec::new();
-        while unix_diag::take_inodes(self.receive()?, sequence, &mut inodes).map_err(io_error)? == Progress::More {
+        let mut sockets = Vec::new();
+        while unix_diag::take_sockets(self.receive()?, sequence, &mut sockets).map_err(io_error)? == Progress::More {
             if self.deadline.has_passed() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
-        Ok(inodes)
+        Ok(sockets)
     }
 
     fn receive(&mut self) -> io::Result<&[u8]> {

@@ -188,7 +188,7 @@ fn narrow(root: &ProcRoot, suspects: &mut Vec<Piece>, field: &Field<'_>) {
 fn read_inodes(with_tcp: bool, deadline: Deadline) -> Vec<u64> {
     let mut inodes = Vec::new();
     let Ok(mut walker) = Walker::open(NetNsIndex(0), deadline) else { return inodes };
-    inodes.extend(walker.dump_unix_inodes().into_iter().flatten());
+    inodes.extend(walker.dump_unix().into_iter().flatten().map(|socket| socket.inode));
     if with_tcp {
         let walk = Walk { states: StateMask::ALL, extensions: Extensions::None };
         let rows = walker.dump_tcp(&walk, None).map(|found| found.rows).unwrap_or_default();

@@ -21,6 +21,7 @@ mod process_gaps;
 pub mod procfs;
 pub mod recording;
 mod runtime;
+mod strays;
 pub mod sysctl;
 mod targets;
 mod unix_diag;

@@ -20,6 +20,7 @@ use super::descriptors::{Found, Link, TableSize, Window, read_window};
 use super::proc_dir::{ProcRoot, is_gone};
 use super::process_details::{Describer, Identity, bare_process, read_identity};
 use super::process_gaps::{Privilege, Reason, Thing, Unread, gaps_of};
+use super::strays;
 use super::targets::{Target, choose_targets};
 use super::users::Users;
 use super::visibility::read_hiding;
@@ -62,6 +63,8 @@ pub(super) struct Holder {
     /// Descriptors of any kind that were seen; `None` when not all could be.
     pub(super) n_seen: Option<u64>,
     pub(super) links: Vec<Link>,
+    /// Descriptors of rings of io_uring.
+    pub(super) rings: Vec<u32>,
 }
 
 /// What makes a process worth describing.
@@ -115,7 +118,7 @@ pub(super) fn describe_with<S: BuildHasher + Sync>(
     deadline: Deadline,
 ) -> Scan {
     let wanted = Wanted { inodes: wanted, processes: also };
-    let Links { holders, mut unread, obstacle, extent } = links;
+    let Links { mut holders, mut unread, obstacle, extent } = links;
     let mut gaps = Vec::from_iter(obstacle);
     let mut kept = Vec::new();
     if gaps.is_empty() {
@@ -125,6 +128,9 @@ pub(super) fn describe_with<S: BuildHasher + Sync>(
                     gaps.push(unnamed_users(&error));
                     Users::default()
                 });
+                if extent == ProcessScan::All {
+                    gaps.extend(strays::find(&root, &mut holders, wanted.inodes, deadline));
+                }
                 let describer = Describer::new(&root, &users, booted_at);
                 kept = describe_holders(&holders, &wanted, &describer, deadline, &mut unread);
                 if let Some(hiding) = read_hiding(&root, Privilege::read()) {
@@ -180,7 +186,7 @@ fn read_piece(root: &ProcRoot, target: &Target, window: &Window, unread: &mut Ve
         Err(error) => Found { error: Some(error), ..Found::default() },
     };
     let counts = !matches!(target.size, TableSize::Open(_)) && found.n_open > 0;
-    if found.links.is_empty() && found.error.is_none() && !target.named && !counts {
+    if found.links.is_empty() && found.rings.is_empty() && found.error.is_none() && !target.named && !counts {
         return None;
     }
     let identity = match read_identity(&dir, target.pid) {
@@ -195,7 +201,7 @@ fn read_piece(root: &ProcRoot, target: &Target, window: &Window, unread: &mut Ve
         unread.push(Unread::new(Thing::Descriptors, error.into(), target.pid));
     }
     let n_seen = found.error.is_none().then_some(found.n_open);
-    Some(Holder { identity, target: *target, n_seen, links: found.links })
+    Some(Holder { identity, target: *target, n_seen, links: found.links, rings: found.rings })
 }
 
 /// Puts the pieces of each process together. Pieces that were read of different processes with one number stay apart.
@@ -206,12 +212,13 @@ fn join_pieces(mut pieces: Vec<Holder>) -> Vec<Holder> {
         match holders.last_mut().filter(|holder| holder.identity.key == piece.identity.key) {
             Some(holder) => {
                 holder.links.append(&mut piece.links);
+                holder.rings.append(&mut piece.rings);
                 holder.n_seen = holder.n_seen.zip(piece.n_seen).map(|(before, here)| before + here);
             }
             None => holders.push(piece),
         }
     }
-    holders.retain(|holder| holder.target.named || !holder.links.is_empty());
+    holders.retain(|holder| holder.target.named || !(holder.links.is_empty() && holder.rings.is_empty()));
     holders
 }
 

@@ -1,15 +1,28 @@
-//! The wire of sock_diag for UNIX sockets, as far as it is needed to tell them from others: their inodes. Pure.
+//! The wire of sock_diag for UNIX sockets, as far as it is needed to tell them from others and to find those in which something
+//! waits: their inodes and receive queues. Pure.
 //!
 //! 0.3 µs for each, where asking for the protocol behind one descriptor takes 3 to 5.
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
-use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NlasIterator};
 use netlink_packet_sock_diag::unix::{ShowFlags, StateFlags, UnixRequest};
+use netlink_packet_sock_diag::{SockDiagMessage, UNIX_DIAG_RQLEN};
 
 use super::inet_diag::{Progress, WireError, read_rows};
 
 /// `udiag_ino` of `struct unix_diag_msg` (kernel `include/uapi/linux/unix_diag.h`).
 const INODE: usize = 4;
+
+/// `struct unix_diag_msg`, behind which the attributes follow.
+const MESSAGE_BYTES: usize = 16;
+
+/// A UNIX socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UnixSocket {
+    /// Its inode.
+    pub(super) inode: u64,
+    /// Whether something waits in its receive queue.
+    pub(super) is_waited_for: bool,
+}
 
 /// The bytes of a request for all UNIX sockets of a namespace. The answer carries its sequence number.
 pub(super) fn encode_request(sequence: u32) -> Vec<u8> {
@@ -17,7 +30,7 @@ pub(super) fn encode_request(sequence: u32) -> Vec<u8> {
         // Those without a connection are in a state that the crate has no name for.
         state_flags: StateFlags::from_bits_retain(u32::MAX),
         inode: 0,
-        show_flags: ShowFlags::empty(),
+        show_flags: ShowFlags::RQLEN,
         cookie: [0xFF; 8],
     };
     let mut header = NetlinkHeader::default();
@@ -30,12 +43,22 @@ pub(super) fn encode_request(sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// Takes the inodes out of one datagram of the answer. A row that is too short is passed over.
-pub(super) fn take_inodes(datagram: &[u8], sequence: u32, inodes: &mut Vec<u64>) -> Result<Progress, WireError> {
-    read_rows(datagram, sequence, |row| {
-        let inode = row.and_then(|row| row.get(INODE..)?.first_chunk());
-        inodes.extend(inode.map(|inode| u64::from(u32::from_ne_bytes(*inode))));
-    })
+/// Takes the sockets out of one datagram of the answer. A row that is too short is passed over.
+pub(super) fn take_sockets(
+    datagram: &[u8],
+    sequence: u32,
+    sockets: &mut Vec<UnixSocket>,
+) -> Result<Progress, WireError> {
+    read_rows(datagram, sequence, |row| sockets.extend(row.and_then(parse_row)))
+}
+
+fn parse_row(row: &[u8]) -> Option<UnixSocket> {
+    let inode = row.get(INODE..)?.first_chunk().map(|inode| u32::from_ne_bytes(*inode))?;
+    let attributes = NlasIterator::new(row.get(MESSAGE_BYTES..)?);
+    // `struct unix_diag_rqlen` begins with the receive queue.
+    let queue = attributes.flatten().find(|attribute| attribute.kind() == UNIX_DIAG_RQLEN);
+    let is_waited_for = queue.is_some_and(|queue| queue.value().iter().take(4).any(|byte| *byte != 0));
+    Some(UnixSocket { inode: inode.into(), is_waited_for })
 }
 
 #[cfg(test)]
@@ -51,16 +74,20 @@ mod tests {
     }
 
     #[test]
-    fn inodes_are_taken_and_broken_bytes_are_errors() {
-        let mut datagram = vec![32, 0, 0, 0, 20, 0, 2, 0, 7, 0, 0, 0, 0, 0, 0, 0];
+    fn sockets_are_taken_and_broken_bytes_are_errors() {
+        let mut datagram = vec![44, 0, 0, 0, 20, 0, 2, 0, 7, 0, 0, 0, 0, 0, 0, 0];
         datagram.extend([1, 1, 1, 0, 57, 48, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        datagram.extend([12, 0, 4, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        datagram.extend([32, 0, 0, 0, 20, 0, 2, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+        datagram.extend([1, 1, 7, 0, 58, 48, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         datagram.extend([20, 0, 0, 0, 3, 0, 2, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        let mut inodes = Vec::new();
-        assert_eq!(take_inodes(&datagram, 7, &mut inodes), Ok(Progress::Done));
-        assert_eq!(inodes, [12_345]);
-        assert_eq!(take_inodes(&datagram, 8, &mut inodes), Err(WireError::Sequence));
+        let mut sockets = Vec::new();
+        assert_eq!(take_sockets(&datagram, 7, &mut sockets), Ok(Progress::Done));
+        let seen = sockets.iter().map(|socket| (socket.inode, socket.is_waited_for)).collect::<Vec<_>>();
+        assert_eq!(seen, [(12_345, true), (12_346, false)]);
+        assert_eq!(take_sockets(&datagram, 8, &mut sockets), Err(WireError::Sequence));
         for length in 1..datagram.len() {
-            let _ = take_inodes(&datagram[..length], 7, &mut Vec::new());
+            let _ = take_sockets(&datagram[..length], 7, &mut Vec::new());
         }
     }
 }

@@ -85,6 +85,6 @@ pub struct Holding {
     pub inode: Inode,
     /// Who holds it.
     pub process: ProcessIndex,
-    /// The descriptor.
+    /// The descriptor; of a socket that is registered with io_uring and has none, that of the ring.
     pub fd: u32,
 }
