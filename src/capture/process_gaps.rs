@@ -45,6 +45,10 @@ pub(super) enum Thing {
     Limits,
     /// Its network namespace.
     NetNs,
+    /// Which network namespace it is in, that may be one that nothing else leads to.
+    Place,
+    /// What is mounted in its mount namespace, network namespaces among it.
+    Mounts,
 }
 
 /// Why it could not be read.
@@ -76,13 +80,15 @@ impl Thing {
             Self::Executable => "executable",
             Self::Cgroup => "unit and container",
             Self::Limits => "descriptor limit",
-            Self::NetNs => "network namespace",
+            Self::NetNs | Self::Place => "network namespace",
+            Self::Mounts => "mounts",
         }
     }
 
     fn hides(self) -> Hides {
         match self {
             Self::Limits => Hides::Limits,
+            Self::Place | Self::Mounts => Hides::Sockets,
             _ => Hides::Owners,
         }
     }
