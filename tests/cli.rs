@@ -68,8 +68,9 @@ fn filters_that_nothing_can_pass_are_refused() {
         (&["--state", ""], "no TCP state ``"),
         (&["--peer", "example.org"], "neither an address nor a port"),
         (&["--process", ""], "matches nothing"),
-        (&["--netns", "all"], "not available in this version"),
-        (&["--netns", "blue"], "not available in this version"),
+        (&["--netns", ""], "names no namespace"),
+        (&["--netns", "0"], "`0` is not a process id"),
+        (&["--netns", "no-such-namespace"], "there is no network namespace `no-such-namespace`"),
     ] {
         let said = refusal(args);
         assert!(said.contains(what), "{args:?}: {said}");

@@ -15,11 +15,12 @@ const EXIT_STATUS: [(&str, &str); 2] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("closewatch", "Triage of this host: the verdict and what to do first, then the numbers."),
     ("closewatch --unit telegraf.service -v", "Everything about the sockets of one unit."),
     ("closewatch --peer 10.0.3.7:8086 --state close-wait", "Who holds closed connections to one destination."),
     ("closewatch --netns 4711", "The namespace that process 4711 lives in: a container, for example."),
+    ("closewatch --netns current", "Only the namespace that closewatch itself runs in: no search for others."),
     (
         "closewatch --json --output /var/lib/closewatch/report.json",
         "A report for machines, in a file that is there whole or not at all.",
@@ -30,7 +31,7 @@ const EXAMPLES: [(&str, &str); 6] = [
     ),
 ];
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     (
         "/proc/net/tcp, /proc/net/tcp6",
         "Read instead of netlink when netlink is refused; the report says what that loses.",
@@ -40,11 +41,20 @@ const FILES: [(&str, &str); 3] = [
         "Who holds a socket, since when the process runs, and its unit and container.",
     ),
     ("/proc/sys/net/ipv4/ip_local_port_range, ip_local_reserved_ports", "The ports that connect() draws from."),
+    (
+        "/proc/PID/ns/net, /proc/PID/task/TID/ns/net, /proc/PID/mountinfo, /run/netns",
+        "Where network namespaces are looked for, beside the descriptors of all processes. A namespace that may not be \
+         entered is read through /proc/PID/net/tcp of a process in it.",
+    ),
 ];
 
-const NOTES: [&str; 4] = [
+const NOTES: [&str; 5] = [
     "closewatch runs as any user. Other users' processes are named only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; \
-     --netns PID needs CAP_SYS_ADMIN, --exact CAP_NET_ADMIN. What is not seen is named under COVERAGE.",
+     to enter other network namespaces needs CAP_SYS_ADMIN, --exact CAP_NET_ADMIN. What is not seen is named under \
+     COVERAGE.",
+    "A network namespace is called by the first of these names that it has: init, that of `ip netns`, current (where \
+     closewatch runs), its Kubernetes pod, its container, the systemd service in it, a process in it. A namespace that \
+     nothing but open sockets keeps, without a process, a mount or a descriptor of it, cannot be found.",
     "Nothing that is observed is changed.",
     "Colour is used when standard output is a terminal, TERM is not dumb and NO_COLOR is unset or empty. No state is \
      told by colour alone.",

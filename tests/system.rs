@@ -10,11 +10,15 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command};
 
 use closewatch::capture::counters::{read_conntrack, read_host_limits, read_sockstat, read_tcp_counters};
-use closewatch::capture::netns::{enter_netns_of, read_netns_id};
+use closewatch::capture::live::LiveHost;
+use closewatch::capture::netns::enter_netns_of;
 use closewatch::capture::proc_net::{TextTable, read_proc_net};
 use closewatch::capture::sysctl::read_port_settings;
-use closewatch::capture::{CaptureError, NetNsChoice};
+use closewatch::capture::{
+    CaptureError, Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, TcpInfoChoice,
+};
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
+use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::Hides;
 use closewatch::model::socket::{Inode, NetNsIndex, Queues, SocketKind, SocketRecord};
 use closewatch::model::state::TcpState;
@@ -141,17 +145,30 @@ fn another_namespace_is_entered_by_its_process() {
             assert_eq!(settings.range, Some(EphemeralRange { first: 50000, last: 50099 }));
             assert_eq!(read_proc_net(NetNsIndex(0)).expect("can be read").sockets, []);
             assert_eq!(read_sockstat(&mut Vec::new()).map(|stat| stat.inuse), Some(0));
-            let id = read_netns_id(&NetNsChoice::Pid(other.pid()), &mut Vec::new());
-            assert_eq!(id.name, format!("pid {}", other.pid()));
-            assert_eq!(id.inode, Some(netns_inode(&other.pid().to_string())));
         });
         assert_eq!(read_port_settings(&mut Vec::new()), ours, "the caller did not move");
         assert_eq!(read_proc_net(NetNsIndex(0)).expect("can be read").sockets.len(), 1);
+        let there = (format!("pid {}", other.pid()), Some(netns_inode(&other.pid().to_string())), 0);
+        assert_eq!(seen(NetNsChoice::Pid(other.pid())), there);
         for asked in [NetNsChoice::Current, NetNsChoice::Pid(std::process::id())] {
-            let id = read_netns_id(&asked, &mut Vec::new());
-            assert_eq!((id.name.as_str(), id.inode), ("current", Some(netns_inode("self"))));
+            assert_eq!(seen(asked), ("current".to_owned(), Some(netns_inode("self")), 1));
         }
     });
+}
+
+/// The name, the inode and the number of sockets of the one namespace that was asked for.
+fn seen(netns: NetNsChoice) -> (String, Option<u64>, usize) {
+    let request = Request {
+        netns,
+        selection: Selection::default(),
+        processes: ProcessChoice::Skip,
+        tcp_info: TcpInfoChoice::WhereNeeded,
+        port_probe: PortProbeChoice::Bounds,
+        deadline: Deadline::never(),
+    };
+    let snapshot = LiveHost.take(&request).expect("it may be entered");
+    let [namespace] = snapshot.namespaces.as_slice() else { panic!("{:#?}", snapshot.namespaces) };
+    (namespace.id.name.clone(), namespace.id.inode, snapshot.sockets.len())
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What the kernel counts beside its socket tables: of one namespace, and of the whole host.
 //!
 //! `/proc/net` shows the namespace of the main thread whoever reads it, therefore `/proc/thread-self/net` is read here:
-//! that of the calling thread (see [`super::netns`]).
+//! that of the calling thread (see [`super::netns`]); or `/proc/PID/net` of a process in a namespace that may not be
+//! entered.
 
 use std::fs;
 use std::io;
@@ -12,14 +13,22 @@ use procfs::Current;
 use super::sysctl::{Presence, ROOT, Settings, gap, parse_number, reason};
 use crate::model::snapshot::{Gap, Hides, Host, HostLimits, SockStat, TcpCounters, Usage};
 
+/// The directory of the calling thread's namespace.
+pub(super) const OWN_NET: &str = "/proc/thread-self/net";
+
 /// Reads the socket counts of the calling thread's namespace from `sockstat` and, where IPv6 is enabled, `sockstat6`.
 ///
 /// `None` with a gap when either cannot be read or understood: half of them would be a wrong count.
 #[must_use]
 pub fn read_sockstat(gaps: &mut Vec<Gap>) -> Option<SockStat> {
+    read_sockstat_in(Path::new(OWN_NET), gaps)
+}
+
+/// Reads the socket counts of the namespace that this directory is of.
+pub(super) fn read_sockstat_in(net: &Path, gaps: &mut Vec<Gap>) -> Option<SockStat> {
     let read = || -> Result<SockStat, String> {
-        let v4 = read_net("sockstat").map_err(|error| reason(&error))?;
-        let v6 = match read_net("sockstat6") {
+        let v4 = fs::read_to_string(net.join("sockstat")).map_err(|error| reason(&error))?;
+        let v6 = match fs::read_to_string(net.join("sockstat6")) {
             Ok(text) => Some(text),
             // A kernel without IPv6 has no such file and no such sockets.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -57,7 +66,12 @@ pub fn parse_sockstat(v4: &str, v6: Option<&str>) -> Option<SockStat> {
 /// A counter that this kernel does not have is `None` and named in a gap.
 #[must_use]
 pub fn read_tcp_counters(gaps: &mut Vec<Gap>) -> TcpCounters {
-    let read = read_net("netstat").map_err(|error| reason(&error));
+    read_tcp_counters_in(Path::new(OWN_NET), gaps)
+}
+
+/// Reads the TCP counters of the namespace that this directory is of.
+pub(super) fn read_tcp_counters_in(net: &Path, gaps: &mut Vec<Gap>) -> TcpCounters {
+    let read = fs::read_to_string(net.join("netstat")).map_err(|error| reason(&error));
     let parsed = read.and_then(|text| parse_tcp_ext(&text).ok_or_else(|| NOT_UNDERSTOOD.to_owned()));
     match parsed {
         Ok((counters, absent)) => {
@@ -146,8 +160,23 @@ pub fn read_host(gaps: &mut Vec<Gap>) -> Host {
 
 const NOT_UNDERSTOOD: &str = "its text is not understood";
 
-fn read_net(name: &str) -> io::Result<String> {
-    fs::read_to_string(format!("/proc/thread-self/net/{name}"))
+/// Whether there are MPTCP sockets in the calling thread's namespace: connections or listeners, of either family. `None`
+/// when that cannot be told.
+pub(super) fn read_has_mptcp() -> Option<bool> {
+    let text = fs::read_to_string(Path::new(OWN_NET).join("protocols")).ok()?;
+    Some(count_mptcp(&text)? > 0)
+}
+
+/// The column `sockets` of the lines `MPTCP` and `MPTCPv6` (`proto_seq_printf`, kernel `net/core/sock.c`), which counts
+/// in one namespace. A kernel without MPTCP has no such lines.
+fn count_mptcp(protocols: &str) -> Option<u64> {
+    let mut lines = protocols.lines();
+    let heads: Vec<&str> = lines.next()?.split_ascii_whitespace().take(3).collect();
+    if heads != ["protocol", "size", "sockets"] {
+        return None;
+    }
+    let of_mptcp = lines.filter(|line| line.starts_with("MPTCP"));
+    of_mptcp.map(|line| line.split_ascii_whitespace().nth(2)?.parse::<u64>().ok()).sum()
 }
 
 fn read_conntrack_under(root: &Path, gaps: &mut Vec<Gap>) -> Option<Usage> {
@@ -228,6 +257,18 @@ mod tests {
         for wrong in ["", "TcpExt: A\n", "TcpExt: A B\nTcpExt: 1\n", "TcpExt: A\nTcpExt: 1 2\n"] {
             assert_eq!(parse_tcp_ext(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn mptcp_sockets_are_counted() {
+        let head = "protocol  size sockets  memory press maxhdr  slab module     cl co\n";
+        let line = |name: &str, n: u32| format!("{name}  2064  {n}  183   no       0   yes  kernel      y  y\n");
+        let text = |v6, v4| format!("{head}{}{}{}", line("MPTCPv6", v6), line("MPTCP", v4), line("TCP", 9));
+        assert_eq!(count_mptcp(&text(0, 0)), Some(0));
+        assert_eq!(count_mptcp(&text(1, 3)), Some(4));
+        assert_eq!(count_mptcp(head), Some(0));
+        assert_eq!(count_mptcp(&format!("{head}MPTCP 1936 many\n")), None);
+        assert_eq!(count_mptcp("other columns\n"), None);
     }
 
     #[test]

@@ -40,10 +40,10 @@ pub(super) struct Window {
     list: Range<u32>,
 }
 
-/// A descriptor that refers to a socket of whatever family.
+/// A descriptor that refers to a socket of whatever family, or to a network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Link {
-    /// The N of `socket:[N]`.
+    /// The N of `socket:[N]` or `net:[N]`.
     pub(super) inode: u64,
     /// The descriptor.
     pub(super) fd: u32,
@@ -56,6 +56,8 @@ pub(super) struct Found {
     pub(super) links: Vec<Link>,
     /// The rings of io_uring.
     pub(super) rings: Vec<u32>,
+    /// The network namespaces.
+    pub(super) namespaces: Vec<Link>,
     /// Descriptors of any kind.
     pub(super) n_open: u64,
     /// What ended the reading early.
@@ -140,10 +142,12 @@ impl Found {
         match fs::readlinkat_raw(dir, name, &mut buffer) {
             Ok((text, _)) => {
                 self.n_open += 1;
-                match parse_socket_link(text) {
-                    Some(inode) => self.links.push(Link { inode, fd }),
-                    None if text == RING => self.rings.push(fd),
-                    None => {}
+                if let Some(inode) = parse_link(text, b"socket:[") {
+                    self.links.push(Link { inode, fd });
+                } else if let Some(inode) = parse_link(text, b"net:[") {
+                    self.namespaces.push(Link { inode, fd });
+                } else if text == RING {
+                    self.rings.push(fd);
                 }
                 Ok(())
             }
@@ -153,9 +157,9 @@ impl Found {
     }
 }
 
-/// The N of `socket:[N]`.
-fn parse_socket_link(text: &[u8]) -> Option<u64> {
-    parse_decimal(text.strip_prefix(b"socket:[")?.strip_suffix(b"]")?)
+/// The N of `socket:[N]` or `net:[N]`.
+fn parse_link(text: &[u8], kind: &[u8]) -> Option<u64> {
+    parse_decimal(text.strip_prefix(kind)?.strip_suffix(b"]")?)
 }
 
 #[cfg(test)]
@@ -168,11 +172,24 @@ mod tests {
     use crate::capture::proc_dir::ProcRoot;
 
     #[test]
-    fn only_links_of_sockets_have_an_inode() {
-        assert_eq!(parse_socket_link(b"socket:[18446744073709551615]"), Some(u64::MAX));
-        for other in [&b"pipe:[1]"[..], b"socket:[]", b"socket:[1", b"socket:[-1]", b"/tmp/socket:[1]", b""] {
-            assert_eq!(parse_socket_link(other), None);
+    fn only_links_of_one_kind_have_an_inode() {
+        assert_eq!(parse_link(b"socket:[18446744073709551615]", b"socket:["), Some(u64::MAX));
+        assert_eq!(parse_link(b"net:[4026532281]", b"net:["), Some(4_026_532_281));
+        for other in [&b"pipe:[1]"[..], b"net:[1]", b"socket:[]", b"socket:[1", b"socket:[-1]", b"/tmp/socket:[1]", b""]
+        {
+            assert_eq!(parse_link(other, b"socket:["), None);
         }
+    }
+
+    #[test]
+    fn a_descriptor_of_a_namespace_is_found() {
+        let file = std::fs::File::open("/proc/self/ns/net").expect("our own");
+        let dir = ProcRoot::open(Path::new("/proc"))
+            .and_then(|root| root.process(std::process::id())?.descriptors())
+            .expect("own descriptors");
+        let found = read_window(dir.as_fd(), &Window { probe: 0..0, list: 0..u32::MAX });
+        let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().expect("open"));
+        assert!(found.namespaces.contains(&Link { inode, fd: file.as_raw_fd() as u32 }), "{found:?}");
     }
 
     #[test]

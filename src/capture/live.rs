@@ -4,22 +4,23 @@
 //! the other until they are joined.
 
 use std::collections::HashSet;
-use std::io;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
+use super::everywhere;
+use super::gap_folding::fold_all;
 use super::ghosts::{self, Field, FirstLook};
-use super::netlink::{self, Asked};
+use super::netns_choice::{look_at_one, own_place, place_named, place_of_process};
+use super::place::Place;
 use super::procfs::{self, Links, Scan};
-use super::{
-    CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, netns, port_probe,
-    proc_net, sysctl,
-};
+use super::sysctl::gap;
+use super::view::View;
+use super::{CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, port_probe};
 use crate::census::pools;
 use crate::model::ghost::GhostScan;
 use crate::model::selection::Selection;
-use crate::model::snapshot::{Gap, Hides, Host, HostLimits, Namespace, PortAnswers, ProcessScan, Snapshot, SourceKind};
-use crate::model::socket::{Inode, NetNsIndex, SocketRecord};
+use crate::model::snapshot::{Gap, Hides, Host, ProcessScan, Snapshot, SourceKind};
+use crate::model::socket::Inode;
 
 /// The host that this program runs on.
 #[derive(Debug, Clone, Copy)]
@@ -30,53 +31,57 @@ impl SnapshotSource for LiveHost {
         let taken_at = SystemTime::now();
         let mut gaps = Vec::new();
         let host = counters::read_host(&mut gaps);
-        let (seen, links) = look_and_collect(request);
-        let seen = seen??;
+        let (mut view, links) = look(request)?;
+        let limits = view.settle();
+        gaps.append(&mut view.gaps);
         let (scan, ghosts) = match links {
-            Some(links) => describe(links, &seen, taken_at, &host, request),
+            Some(links) => describe(links, &view, taken_at, &host, request),
             None => (
                 Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped },
                 None,
             ),
         };
-        gaps.extend(seen.gaps);
         gaps.extend(scan.gaps);
         let mut snapshot = Snapshot {
             taken_at,
             host,
-            source: seen.source,
-            namespaces: vec![seen.namespace],
-            sockets: seen.sockets,
+            source: view.namespaces.first().map_or(SourceKind::Netlink, |first| first.source),
+            namespaces: std::mem::take(&mut view.namespaces),
+            sockets: std::mem::take(&mut view.sockets),
             processes: scan.processes,
             holdings: scan.holdings,
             scan: scan.extent,
-            limits: seen.limits,
+            limits,
             gaps,
             file: None,
             ghosts,
         };
         if request.port_probe == PortProbeChoice::Exact {
-            settle_doubts(&mut snapshot, request)?;
+            settle_doubts(&mut snapshot, &view.places, request);
         }
         Ok(snapshot)
     }
 }
 
-/// What one namespace showed.
-struct Seen {
-    namespace: Namespace,
-    sockets: Vec<SocketRecord>,
-    source: SourceKind,
-    limits: HostLimits,
-    gaps: Vec<Gap>,
+/// Looks at the namespaces that were asked for, and collects descriptors.
+fn look(request: &Request) -> Result<(View, Option<Links>), CaptureError> {
+    let place = match &request.netns {
+        NetNsChoice::All => {
+            let (first_round, links) = while_collecting(request, || everywhere::begin(request));
+            let fds = links.as_ref().map_or(&[][..], |links| &links.namespaces);
+            let view = everywhere::finish(first_round, fds, request)?;
+            return Ok((view, links));
+        }
+        NetNsChoice::Current => own_place(),
+        NetNsChoice::Pid(pid) => place_of_process(*pid)?,
+        NetNsChoice::Name(name) => place_named(name, request.deadline)?,
+    };
+    let (view, links) = while_collecting(request, || look_at_one(place, request));
+    Ok((view?, links))
 }
 
-type Entered<T> = Result<T, CaptureError>;
-
-/// Looks at the namespace and collects descriptors, side by side where a thread can be had: a host that leaks may be out
-/// of threads too.
-fn look_and_collect(request: &Request) -> (Entered<Entered<Seen>>, Option<Links>) {
-    let look = || within(&request.netns, || look_here(request));
+/// Looks while another thread collects descriptors, where one can be had: a host that leaks may be out of threads too.
+fn while_collecting<T>(request: &Request, look: impl FnOnce() -> T) -> (T, Option<Links>) {
     let collect = || procfs::scan_descriptors(&request.selection, request.deadline);
     if request.processes == ProcessChoice::Skip {
         return (look(), None);
@@ -90,84 +95,26 @@ fn look_and_collect(request: &Request) -> (Entered<Entered<Seen>>, Option<Links>
     })
 }
 
-/// Runs `look` in the namespace that was asked for.
-fn within<T: Send>(netns: &NetNsChoice, look: impl FnOnce() -> T + Send) -> Entered<T> {
-    match netns {
-        NetNsChoice::Current => Ok(look()),
-        NetNsChoice::Pid(pid) => netns::enter_netns_of(*pid, look),
-    }
-}
-
-/// Reads the calling thread's namespace: its rules first, since they tell which rows matter, then its tables.
-fn look_here(request: &Request) -> Entered<Seen> {
-    let begin = Instant::now();
-    let mut gaps = Vec::new();
-    let id = netns::read_netns_id(&request.netns, &mut gaps);
-    let ports = sysctl::read_port_settings(&mut gaps);
-    let sockstat = counters::read_sockstat(&mut gaps);
-    let tcp_counters = counters::read_tcp_counters(&mut gaps);
-    let conntrack = counters::read_conntrack(&mut gaps);
-    let limits = counters::read_host_limits(sockstat, &mut gaps);
-    let asked = Asked {
-        netns: NetNsIndex(0),
-        selection: &request.selection,
-        tcp_info: request.tcp_info,
-        ephemeral: ports.range,
-        deadline: request.deadline,
-    };
-    let (sockets, source) = read_tables(&asked, &mut gaps)?;
-    let namespace = Namespace {
-        id,
-        ports,
-        sockstat,
-        counters: tcp_counters,
-        conntrack,
-        answers: PortAnswers::default(),
-        took: begin.elapsed(),
-    };
-    Ok(Seen { namespace, sockets, source, limits, gaps })
-}
-
-/// The sockets by netlink, or, when it yields nothing usable, by the text of `/proc/net`: never both, never half of one.
-fn read_tables(asked: &Asked<'_>, gaps: &mut Vec<Gap>) -> Entered<(Vec<SocketRecord>, SourceKind)> {
-    let netlink = match netlink::read_tables(asked) {
-        Ok(table) => {
-            gaps.extend(table.gaps);
-            return Ok((table.sockets, SourceKind::Netlink));
-        }
-        Err(error) => error,
-    };
-    if asked.deadline.has_passed() {
-        let text = io::Error::new(io::ErrorKind::TimedOut, "no time left to read it");
-        return Err(CaptureError::NoTable { netlink, text });
-    }
-    match proc_net::read_proc_net(asked.netns) {
-        Ok(table) => {
-            let what = "the tables of sock_diag; the text of /proc/net/tcp was read instead";
-            gaps.push(sysctl::gap(what, sysctl::reason(&netlink), Hides::Ports));
-            gaps.extend(table.gaps);
-            Ok((table.sockets, SourceKind::ProcText))
-        }
-        Err(text) => Err(CaptureError::NoTable { netlink, text }),
-    }
-}
-
 /// What is known of the holders, and the ghosts among their descriptors.
 fn describe(
     links: Links,
-    seen: &Seen,
+    view: &View,
     taken_at: SystemTime,
     host: &Host,
     request: &Request,
 ) -> (Scan, Option<GhostScan>) {
-    let wanted: HashSet<Inode> = seen.sockets.iter().filter_map(|socket| socket.inode).collect();
+    let wanted: HashSet<Inode> = view.sockets.iter().filter_map(|socket| socket.inode).collect();
     let booted_at = host.uptime.and_then(|uptime| taken_at.checked_sub(uptime));
     let Selection { states, local, peer, .. } = &request.selection;
+    let one = match (&request.netns, view.namespaces.as_slice()) {
+        (NetNsChoice::All, _) => None,
+        (_, namespaces) => namespaces.first().and_then(|namespace| namespace.id.inode),
+    };
     let field = Field {
-        sockets: &seen.sockets,
+        sockets: &view.sockets,
         inodes: &wanted,
         filtered: states.is_some() || !local.is_everything() || !peer.is_everything(),
-        only_netns: seen.namespace.id.inode,
+        only_netns: one,
         deadline: request.deadline,
     };
     let first_look = ghosts::look(&links, &field);
@@ -179,13 +126,28 @@ fn describe(
     (scan, ghosts)
 }
 
-/// Asks the kernel about the ports that the dump leaves in doubt.
-fn settle_doubts(snapshot: &mut Snapshot, request: &Request) -> Result<(), CaptureError> {
+/// Asks the kernel about the ports that the dumps leave in doubt, in the namespace of each. One that is read from outside
+/// has no doubts: its range is not known.
+fn settle_doubts(snapshot: &mut Snapshot, places: &[Place], request: &Request) {
     let doubtful = pools::doubtful_ports(snapshot);
-    let (answers, gaps) = within(&request.netns, || port_probe::ask(&doubtful, request.deadline))?;
-    if let Some(namespace) = snapshot.namespaces.first_mut() {
-        namespace.answers = answers;
+    let mut gaps = Vec::new();
+    for (nth, place) in places.iter().enumerate() {
+        let of_this: Vec<_> = doubtful.iter().filter(|port| port.netns.0 as usize == nth).copied().collect();
+        if of_this.is_empty() {
+            gaps.push(Vec::new());
+            continue;
+        }
+        gaps.push(match place.visit(|| port_probe::ask(&of_this, request.deadline)) {
+            Ok((answers, gaps)) => {
+                snapshot.namespaces[nth].answers = answers;
+                gaps
+            }
+            Err(closed) => {
+                let count = of_this.len() as u64;
+                let what = format!("whether {count} ports in doubt can be had");
+                vec![Gap { count, ..gap(what, closed.why(), Hides::Ports) }]
+            }
+        });
     }
-    snapshot.gaps.extend(gaps);
-    Ok(())
+    snapshot.gaps.extend(fold_all(&snapshot.namespaces, gaps));
 }

@@ -6,13 +6,22 @@ mod cgroup;
 pub mod counters;
 mod descriptors;
 mod dump;
+mod everywhere;
+mod few;
 pub mod from;
+mod gap_folding;
 mod ghosts;
 pub mod inet_diag;
 pub mod live;
+mod look;
 pub mod netlink;
 pub mod netns;
+mod netns_choice;
+mod netns_list;
+mod netns_mounts;
+mod netns_names;
 mod peek;
+mod place;
 pub mod port_probe;
 mod proc_dir;
 pub mod proc_net;
@@ -26,6 +35,7 @@ pub mod sysctl;
 mod targets;
 mod unix_diag;
 mod users;
+mod view;
 mod visibility;
 mod workers;
 
@@ -63,10 +73,14 @@ pub struct Request {
 /// Which network namespaces to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetNsChoice {
+    /// All that something leads to: processes, threads, mounts and descriptors.
+    All,
     /// That of this process.
     Current,
     /// That of another process.
     Pid(u32),
+    /// The one that the report names so, that has this inode, or in which a container or pod lives whose id begins so.
+    Name(String),
 }
 
 /// Whether to look for the holders of sockets.
@@ -136,6 +150,30 @@ pub enum CaptureError {
         pid: u32,
         /// What the kernel said.
         error: std::io::Error,
+    },
+    /// A namespace that no process is in could not be entered.
+    #[error("entering the network namespace {name}: {error}")]
+    EnterNamedNetNs {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+    /// No namespace is called so.
+    #[error("there is no network namespace `{name}`")]
+    NoSuchNetNs {
+        /// What was asked for.
+        name: String,
+        /// The names that there are, in order.
+        known: Vec<String>,
+    },
+    /// Several namespaces are called so.
+    #[error("`{name}` is the name of {} network namespaces", inodes.len())]
+    ManyNetNs {
+        /// What was asked for.
+        name: String,
+        /// Their inodes.
+        inodes: Vec<u64>,
     },
     /// Neither netlink nor `/proc/net` gave a row.
     #[error("reading the TCP sockets: netlink: {netlink}; /proc/net/tcp: {text}")]

@@ -39,7 +39,8 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    fn walker(&self) -> io::Result<Walker> {
+    /// A netlink socket of the calling thread's namespace.
+    pub(super) fn walker(&self) -> io::Result<Walker> {
         Walker::open(self.netns, self.deadline)
     }
 }
@@ -78,10 +79,15 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     if reads_close_wait_apart(asked) {
         found.append(read_close_wait(asked, processors, kept.as_ref(), &extras)?);
     }
+    Ok(finish(found, &extras, gaps))
+}
+
+/// Makes one table of what the walks have found.
+pub(super) fn finish(mut found: Found, extras: &Extras, mut gaps: Vec<Gap>) -> Table {
     keep_latest(&mut found.rows);
     gaps.extend(gaps_of(found.unreadable));
     extras.report(&found.rows, &mut gaps);
-    Ok(Table { sockets: found.rows, gaps })
+    Table { sockets: found.rows, gaps }
 }
 
 /// How many rows of ESTABLISHED sockets with unread data make their clocks worth a walk.
@@ -89,7 +95,7 @@ const UNREAD_WORTH_A_WALK: usize = 10;
 
 /// The states in which a socket keeps whether its program named the local port in `bind()` or left it to the kernel: those of
 /// connections and of listeners. Listeners have a table of their own, which costs next to nothing to read.
-const NAMED_OR_NOT: StateMask = StateMask::of(TcpState::Established)
+pub(super) const NAMED_OR_NOT: StateMask = StateMask::of(TcpState::Established)
     .with(StateMask::of(TcpState::SynSent))
     .with(StateMask::of(TcpState::SynRecv))
     .with(StateMask::of(TcpState::FinWait1))
@@ -229,11 +235,11 @@ fn read_unread_clocks(
 }
 
 /// What other walks tell of the same sockets.
-struct Extras {
+pub(super) struct Extras {
     /// The cookies of connections and listeners whose local port the program named in `bind()`, ascending.
-    explicit: io::Result<Vec<SockCookie>>,
+    pub(super) explicit: io::Result<Vec<SockCookie>>,
     /// The states of MPTCP connections, by the inode that they share with their first subflow.
-    mptcp: io::Result<HashMap<Inode, TcpState>>,
+    pub(super) mptcp: io::Result<HashMap<Inode, TcpState>>,
 }
 
 impl Extras {
@@ -244,7 +250,7 @@ impl Extras {
     }
 
     /// Writes what they tell beside the rows that they tell it of.
-    fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) {
+    pub(super) fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) {
         for row in rows {
             let port = row.tuple.local.port;
             let in_range = asked.ephemeral.is_none_or(|range| range.contains(port));
@@ -287,7 +293,7 @@ impl Extras {
 }
 
 /// Asks for connections and listeners with a local port of the ephemeral range that was not the kernel's choice.
-fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
+pub(super) fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
     let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
     let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
     let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None };
@@ -298,7 +304,7 @@ fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
 }
 
 /// Asks for the states of MPTCP connections. A kernel that knows no MPTCP has none.
-fn read_mptcp(asked: &Asked<'_>) -> io::Result<HashMap<Inode, TcpState>> {
+pub(super) fn read_mptcp(asked: &Asked<'_>) -> io::Result<HashMap<Inode, TcpState>> {
     let mut walker = asked.walker()?;
     let mut states = HashMap::new();
     for family in [Family::V4, Family::V6] {

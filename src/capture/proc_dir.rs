@@ -84,6 +84,19 @@ impl ProcessDir {
         }
     }
 
+    /// The first bytes of a file: at least one line of most.
+    pub(super) fn begin(&self, name: &str) -> Result<Vec<u8>, Errno> {
+        let file = fs::openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut text = Vec::with_capacity(256);
+        rustix::io::read(&file, spare_capacity(&mut text))?;
+        Ok(text)
+    }
+
+    /// Opens its root directory, which may be that of a container.
+    pub(super) fn root(&self) -> Result<OwnedFd, Errno> {
+        open_path(&self.0, "root")
+    }
+
     /// What a link says.
     pub(super) fn link(&self, name: &str) -> Result<Vec<u8>, Errno> {
         Ok(fs::readlinkat(&self.0, name, Vec::new())?.into_bytes())

@@ -8,7 +8,9 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
+use super::counters::OWN_NET;
 use super::sysctl::gap;
 use crate::model::snapshot::{Gap, Hides};
 use crate::model::socket::{Inode, NetNsIndex, PortBinding, Queues, SocketKind, SocketRecord, Timer};
@@ -31,8 +33,13 @@ pub struct TextTable {
 /// When either table cannot be read: half of the sockets would pass for all of them.
 pub fn read_proc_net(netns: NetNsIndex) -> io::Result<TextTable> {
     // Not /proc/net: that is the namespace of the main thread, whoever reads it.
-    let mut table = parse_proc_net_tcp(open("/proc/thread-self/net/tcp")?, Family::V4, netns)?;
-    match open("/proc/thread-self/net/tcp6") {
+    read_proc_net_in(Path::new(OWN_NET), netns)
+}
+
+/// Reads both tables of the namespace that this directory is of: `/proc/PID/net` for that of another process.
+pub(super) fn read_proc_net_in(net: &Path, netns: NetNsIndex) -> io::Result<TextTable> {
+    let mut table = parse_proc_net_tcp(open(&net.join("tcp"))?, Family::V4, netns)?;
+    match open(&net.join("tcp6")) {
         Ok(file) => {
             let v6 = parse_proc_net_tcp(file, Family::V6, netns)?;
             table.sockets.extend(v6.sockets);
@@ -107,7 +114,7 @@ pub fn text_losses(sockets: &[SocketRecord]) -> Vec<Gap> {
         .collect()
 }
 
-fn open(path: &str) -> io::Result<BufReader<File>> {
+fn open(path: &Path) -> io::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(64 * 1024, File::open(path)?))
 }
 

@@ -47,6 +47,10 @@ pub(super) enum Thing {
     NetNs,
     /// Whether TCP sockets of it that are in no table are ghosts.
     Ghosts,
+    /// Which network namespace it is in, that may be one that nothing else leads to.
+    Place,
+    /// What is mounted in its mount namespace, network namespaces among it.
+    Mounts,
 }
 
 /// Why it could not be read.
@@ -80,7 +84,8 @@ impl Thing {
             Self::Executable => "executable",
             Self::Cgroup => "unit and container",
             Self::Limits => "descriptor limit",
-            Self::NetNs => "network namespace",
+            Self::NetNs | Self::Place => "network namespace",
+            Self::Mounts => "mounts",
             Self::Ghosts => "ghost sockets",
         }
     }
@@ -89,6 +94,7 @@ impl Thing {
         match self {
             Self::Limits => Hides::Limits,
             Self::Ghosts => Hides::Ghosts,
+            Self::Place | Self::Mounts => Hides::Sockets,
             _ => Hides::Owners,
         }
     }

@@ -17,6 +17,8 @@ use rustix::io::Errno;
 
 use super::Deadline;
 use super::descriptors::{Found, Link, TableSize, Window, read_window};
+use super::netns_list::NetNsFd;
+use super::place::Task;
 use super::proc_dir::{ProcRoot, is_gone};
 use super::process_details::{Describer, Identity, bare_process, read_identity};
 use super::process_gaps::{Privilege, Reason, Thing, Unread, gaps_of};
@@ -40,6 +42,8 @@ pub struct Links {
     /// Why no process could be looked at.
     obstacle: Option<Gap>,
     extent: ProcessScan,
+    /// Descriptors of network namespaces.
+    pub(super) namespaces: Vec<NetNsFd>,
 }
 
 /// The processes that hold the sockets of a snapshot.
@@ -84,11 +88,13 @@ type Kept = (Process, Vec<(Inode, u32)>);
 #[must_use]
 pub fn scan_descriptors(selection: &Selection, deadline: Deadline) -> Links {
     let extent = if selection.by_process() { ProcessScan::Selected } else { ProcessScan::All };
-    let mut links = Links { holders: Vec::new(), unread: Vec::new(), obstacle: None, extent };
+    let (holders, unread, namespaces) = (Vec::new(), Vec::new(), Vec::new());
+    let mut links = Links { holders, unread, obstacle: None, extent, namespaces };
     match open_and_list(selection) {
         Ok((root, pids)) => {
             let targets = choose_targets(&root, &pids, selection, deadline, &mut links.unread);
-            links.holders = read_targets(&root, &targets, deadline, &mut links.unread);
+            let collected = read_targets(&root, &targets, deadline, &mut links.unread);
+            (links.holders, links.namespaces) = (join_pieces(collected.pieces), collected.namespaces);
         }
         Err(error) => links.obstacle = Some(nothing_seen(error)),
     }
@@ -118,7 +124,7 @@ pub(super) fn describe_with<S: BuildHasher + Sync>(
     deadline: Deadline,
 ) -> Scan {
     let wanted = Wanted { inodes: wanted, processes: also };
-    let Links { mut holders, mut unread, obstacle, extent } = links;
+    let Links { mut holders, mut unread, obstacle, extent, namespaces: _ } = links;
     let mut gaps = Vec::from_iter(obstacle);
     let mut kept = Vec::new();
     if gaps.is_empty() {
@@ -154,30 +160,39 @@ fn open_and_list(selection: &Selection) -> Result<(ProcRoot, Vec<u32>), Errno> {
     Ok((root, pids))
 }
 
+/// What reading the tables of all targets gave.
+#[derive(Debug, Default)]
+struct Collected {
+    pieces: Vec<Holder>,
+    namespaces: Vec<NetNsFd>,
+    unread: Vec<Unread>,
+}
+
 /// Reads the descriptors of all targets, the largest pieces first.
-fn read_targets(root: &ProcRoot, targets: &[Target], deadline: Deadline, unread: &mut Vec<Unread>) -> Vec<Holder> {
+fn read_targets(root: &ProcRoot, targets: &[Target], deadline: Deadline, unread: &mut Vec<Unread>) -> Collected {
     let windows = |target: &Target| {
         let target = *target;
         target.size.windows().into_iter().map(move |window| (target, window))
     };
     let mut work: Vec<(Target, Window)> = targets.iter().flat_map(windows).collect();
     work.sort_by_key(|(_, window)| Reverse(window.weight()));
-    let begin = || (Vec::new(), Vec::new());
-    let done = spread(&work, deadline, begin, |(pieces, unread), (target, window)| {
-        pieces.extend(read_piece(root, target, window, unread));
+    let done = spread(&work, deadline, Collected::default, |collected, (target, window)| {
+        let piece = read_piece(root, target, window, collected);
+        collected.pieces.extend(piece);
     });
-    let mut pieces = Vec::new();
-    for (read, failed) in done.gathered {
-        pieces.extend(read);
-        unread.extend(failed);
+    let mut all = Collected::default();
+    for collected in done.gathered {
+        all.pieces.extend(collected.pieces);
+        all.namespaces.extend(collected.namespaces);
+        unread.extend(collected.unread);
     }
     let late = |(target, _): &(Target, Window)| Unread::new(Thing::Descriptors, Reason::TooLate, target.pid);
     unread.extend(work[done.n_done..].iter().map(late));
-    join_pieces(pieces)
+    all
 }
 
 /// Reads one piece of the table of a process. `None` when the process is gone, or has nothing here that matters.
-fn read_piece(root: &ProcRoot, target: &Target, window: &Window, unread: &mut Vec<Unread>) -> Option<Holder> {
+fn read_piece(root: &ProcRoot, target: &Target, window: &Window, collected: &mut Collected) -> Option<Holder> {
     let dir = root.process(target.pid).ok()?;
     let of_thread = target.thread.map(|tid| dir.thread(tid)).transpose().ok()?;
     let found = match of_thread.as_ref().unwrap_or(&dir).descriptors() {
@@ -185,6 +200,10 @@ fn read_piece(root: &ProcRoot, target: &Target, window: &Window, unread: &mut Ve
         Err(error) if is_gone(error) => return None,
         Err(error) => Found { error: Some(error), ..Found::default() },
     };
+    let task = Task { pid: target.pid, thread: target.thread };
+    let fds = found.namespaces.iter().map(|link| NetNsFd { inode: link.inode, task, fd: link.fd });
+    collected.namespaces.extend(fds);
+    let unread = &mut collected.unread;
     let counts = !matches!(target.size, TableSize::Open(_)) && found.n_open > 0;
     if found.links.is_empty() && found.rings.is_empty() && found.error.is_none() && !target.named && !counts {
         return None;

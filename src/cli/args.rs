@@ -147,10 +147,12 @@ pub struct LookArgs {
         help_heading = "Where and how to look"
     )]
     pub from: Option<PathBuf>,
-    /// The network namespace to look at: `current`, or that of a process
-    #[arg(long, value_name = "current|PID", default_value = "current", help_heading = "Where and how to look")]
+    /// The network namespaces to look at: `all`, `current`, that of a process, or one by name: that of `ip netns`, a
+    /// container's id or the beginning of it, an inode
+    #[arg(long, value_name = "all|current|PID|NAME", default_value = "all", help_heading = "Where and how to look")]
     pub netns: String,
-    /// Do not look for the processes that hold the sockets: counts and ports only
+    /// Do not look for the processes that hold the sockets, nor for namespaces that only a descriptor keeps: counts and
+    /// ports only
     #[arg(long, help_heading = "Where and how to look")]
     pub no_processes: bool,
     /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)

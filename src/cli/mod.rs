@@ -18,7 +18,7 @@ use self::args::{Command, RecordArgs, ReportArgs};
 use self::exit::Exit;
 use self::output::{OutputError, Sink};
 use self::request::{NamesRequest, OutputRequest, RecordJob, ReportJob};
-use self::usage::{Refusal, UsageError};
+use self::usage::{Refusal, UsageError, closest};
 use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
@@ -188,13 +188,34 @@ fn hint(error: &Error) -> Option<String> {
         CaptureError::EnterNetNs { pid, error } if error.kind() == ErrorKind::NotFound => {
             Some(format!("is process {pid} still running?"))
         }
-        CaptureError::EnterNetNs { .. } => {
+        CaptureError::EnterNetNs { .. } | CaptureError::EnterNamedNetNs { .. } => {
             Some("needs CAP_SYS_ADMIN and CAP_SYS_PTRACE; some processes are protected even from root".to_owned())
+        }
+        CaptureError::NoSuchNetNs { name, known } => Some(names_that_are(name, known)),
+        CaptureError::ManyNetNs { inodes, .. } => {
+            let inodes: Vec<String> = inodes.iter().map(u64::to_string).collect();
+            Some(format!("name one by its inode: {}", inodes.join(", ")))
         }
         CaptureError::NoTable { .. } => {
             Some("is /proc mounted, and does a seccomp filter forbid netlink sockets?".to_owned())
         }
         CaptureError::From { error, .. } => Some(error.hint().to_owned()),
+    }
+}
+
+/// Which namespaces there are, and which of them was probably meant.
+fn names_that_are(name: &str, known: &[String]) -> String {
+    /// A hint is one line: of more names, the first.
+    const NAMED: usize = 8;
+    let names: Vec<&str> = known.iter().take(NAMED).map(String::as_str).collect();
+    let more = if known.len() > NAMED { ", …" } else { "" };
+    let list = match names.as_slice() {
+        [] => "a name of `ip netns`, a container's id, an inode or a pid names a namespace".to_owned(),
+        names => format!("there are: {}{more}; a container's id, an inode or a pid names one too", names.join(", ")),
+    };
+    match closest(name, known.iter().map(String::as_str)) {
+        Some(meant) => format!("did you mean `{meant}`? {list}"),
+        None => list,
     }
 }
 

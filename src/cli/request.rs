@@ -234,9 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_typed_means_this_namespace_and_everything_in_it() {
+    fn nothing_typed_means_all_namespaces_and_everything_in_them() {
         let job = job("").expect("the defaults are meant");
-        assert_eq!(job.request.netns, NetNsChoice::Current);
+        assert_eq!(job.request.netns, NetNsChoice::All);
         assert_eq!(job.request.processes, ProcessChoice::Attribute);
         assert_eq!(job.request.tcp_info, TcpInfoChoice::WhereNeeded);
         assert_eq!(job.request.port_probe, PortProbeChoice::Bounds);

@@ -41,19 +41,22 @@ pub(super) fn parse_duration(option: &str, text: &str) -> Result<Duration, Usage
     number.checked_mul(seconds_each).map(Duration::from_secs).ok_or_else(refuse)
 }
 
-/// Reads the namespace to look at: `current` or a pid.
+/// Reads which namespaces to look at: `all`, `current`, a pid, or a name. A number that no pid can have is an inode, which
+/// is a name.
 pub(super) fn parse_netns(text: &str) -> Result<NetNsChoice, UsageError> {
-    if text == "current" {
-        return Ok(NetNsChoice::Current);
+    match text {
+        "all" => Ok(NetNsChoice::All),
+        "current" => Ok(NetNsChoice::Current),
+        "" => Err(UsageError::new(
+            "--netns: an empty name names no namespace",
+            "use `--netns all`, `--netns current`, `--netns PID`, or the name of a namespace",
+        )),
+        "0" => parse_pid("--netns", text).map(NetNsChoice::Pid),
+        name => Ok(match parse_pid("--netns", name) {
+            Ok(pid) => NetNsChoice::Pid(pid),
+            Err(_) => NetNsChoice::Name(name.to_owned()),
+        }),
     }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        return parse_pid("--netns", text).map(NetNsChoice::Pid);
-    }
-    let message = match text {
-        "all" => "--netns all: looking at all namespaces at once is not available in this version".to_owned(),
-        name => format!("--netns {name}: looking at a namespace by its name is not available in this version"),
-    };
-    Err(UsageError::new(message, "use `--netns current`, or `--netns PID` with a process that lives in the namespace"))
 }
 
 /// Reads a process id.
@@ -330,10 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_are_current_or_a_pid_for_now() {
+    fn namespaces_are_all_or_one_by_pid_or_name() {
+        assert_eq!(parse_netns("all"), Ok(NetNsChoice::All));
         assert_eq!(parse_netns("current"), Ok(NetNsChoice::Current));
         assert_eq!(parse_netns("1234"), Ok(NetNsChoice::Pid(1234)));
-        for wrong in ["all", "blue", "", "0", "99999999999"] {
+        for name in ["blue", "4026532281", "4c01db0b339c", "pod 1a2b3c4d"] {
+            assert_eq!(parse_netns(name), Ok(NetNsChoice::Name(name.to_owned())));
+        }
+        for wrong in ["", "0"] {
             assert!(parse_netns(wrong).is_err(), "{wrong}");
         }
     }

@@ -6,12 +6,12 @@
 
 use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
 use crate::diagnosis::scene::Scene;
-use crate::model::snapshot::{Gap, Hides};
+use crate::model::snapshot::{Gap, Hides, Snapshot};
 use crate::model::text::printable;
 use crate::model::wording::counted;
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
-    let ranges_known = scene.snapshot.namespaces.iter().all(|namespace| namespace.ports.range.is_some());
+    let ranges_known = are_ranges_known(scene.snapshot);
     let is_blinding = |gap: &&Gap| match gap.hides {
         Hides::Sockets => true,
         Hides::Ports => !ranges_known,
@@ -43,6 +43,16 @@ fn elsewhere(scene: &Scene<'_>) -> Option<Finding> {
         remedies: Vec::new(),
         will_not_help: Vec::new(),
     })
+}
+
+/// Whether the range is known of every namespace in which somebody uses ports. A service that is cut off from the network
+/// has a namespace of its own that holds nothing, and a host has many such.
+fn are_ranges_known(snapshot: &Snapshot) -> bool {
+    let unknown: Vec<bool> = snapshot.namespaces.iter().map(|namespace| namespace.ports.range.is_none()).collect();
+    if let [only] = unknown.as_slice() {
+        return !only;
+    }
+    !unknown.contains(&true) || !snapshot.sockets.iter().any(|socket| unknown[socket.netns.0 as usize])
 }
 
 /// A range that is missing while no gap says why.
@@ -110,7 +120,9 @@ fn what_hides(hides: Hides) -> &'static str {
 mod tests {
     use super::*;
     use crate::diagnosis::finding::Verdict;
-    use crate::diagnosis::scripted::Script;
+    use crate::diagnosis::scripted::{Script, endpoint};
+    use crate::model::socket::NetNsIndex;
+    use crate::model::state::TcpState;
 
     fn script(hides: Hides, n: u64) -> Script {
         let mut script = Script::new();
@@ -157,6 +169,17 @@ mod tests {
         script.namespace().ports.range = None;
         assert_eq!(script.verdict(), Verdict::Unknown);
         script.snapshot.gaps.clear();
+        assert_eq!(script.only(Rule::Coverage).severity, Severity::Unknown);
+    }
+
+    #[test]
+    fn the_range_of_a_namespace_without_sockets_is_not_missed() {
+        let mut script = Script::new();
+        let mut other = script.namespace().clone();
+        other.ports.range = None;
+        script.snapshot.namespaces.push(other);
+        script.none(Rule::Coverage);
+        script.socket(TcpState::Established, endpoint("10.0.0.5:40000"), endpoint("10.0.3.7:80")).netns = NetNsIndex(1);
         assert_eq!(script.only(Rule::Coverage).severity, Severity::Unknown);
     }
 

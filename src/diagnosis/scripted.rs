@@ -75,13 +75,14 @@ impl Script {
             fin_timeout_s: Some(60),
         };
         let namespace = Namespace {
-            id: NetNs { inode: Some(4_026_531_840), name: "init".to_owned() },
+            id: NetNs { inode: Some(4_026_531_840), name: "init".to_owned(), ..NetNs::default() },
             ports,
             sockstat: None,
             counters: TcpCounters::default(),
             conntrack: None,
             answers: PortAnswers::default(),
             took: Duration::ZERO,
+            source: SourceKind::Scripted,
         };
         let snapshot = Snapshot {
             taken_at: SystemTime::UNIX_EPOCH,

@@ -99,7 +99,7 @@ pub enum TimeWaitReuse {
 }
 
 /// The rules by which one namespace hands out ports. `None` is a setting that could not be read; a gap says why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PortSettings {
     /// `net.ipv4.ip_local_port_range`.
     pub range: Option<EphemeralRange>,

@@ -41,6 +41,38 @@ pub enum Runtime {
     Unknown,
 }
 
+/// What runs a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ContainerRuntime {
+    /// Docker.
+    Docker,
+    /// containerd, below Kubernetes or nerdctl.
+    Containerd,
+    /// CRI-O.
+    CriO,
+    /// podman.
+    Podman,
+    /// systemd-nspawn, or another manager that registers with systemd-machined.
+    Nspawn,
+    /// LXC or LXD.
+    Lxc,
+}
+
+impl ContainerRuntime {
+    /// As the project writes itself, for people and for machines.
+    #[must_use]
+    pub fn token(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Containerd => "containerd",
+            Self::CriO => "cri-o",
+            Self::Podman => "podman",
+            Self::Nspawn => "systemd-nspawn",
+            Self::Lxc => "lxc",
+        }
+    }
+}
+
 /// Where a process belongs, read from its cgroup path.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Placement {
@@ -48,6 +80,10 @@ pub struct Placement {
     pub unit: Option<String>,
     /// The container's id, as its runtime wrote it.
     pub container: Option<String>,
+    /// What runs the container; `None` when the path has the id alone.
+    pub runtime: Option<ContainerRuntime>,
+    /// The uid of the Kubernetes pod, with hyphens, however the path writes it.
+    pub pod: Option<String>,
 }
 
 /// A process that holds at least one socket or that was asked for.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use super::ghost::GhostScan;
 use super::ports::PortSettings;
-use super::process::{Holding, Process};
+use super::process::{ContainerRuntime, Holding, Process};
 use super::socket::SocketRecord;
 use super::tuple::{Endpoint, FourTuple};
 
@@ -45,13 +45,23 @@ pub struct Host {
     pub uptime: Option<Duration>,
 }
 
-/// A network namespace: its number, and the best name there is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A network namespace: its number, the best name there is, and what lives in it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NetNs {
     /// Inode in nsfs: the N of `net:[N]`. `None` when it could not be read.
     pub inode: Option<u64>,
-    /// What people call it: `init`, the name given to `ip netns`, `pid 1234`, `current`.
+    /// What people call it, the first of these that it has: `init`, the name given to `ip netns`, `current` when the look
+    /// was taken from there, its pod, its container, its service, `pid 1234`. No two of one snapshot share it.
     pub name: String,
+    /// The id of a container in it, that of the first process where several share the namespace. `None` also for the
+    /// namespace that the host booted with, whatever lives there.
+    pub container: Option<String>,
+    /// What runs that container, where its cgroup tells.
+    pub runtime: Option<ContainerRuntime>,
+    /// The uid of the Kubernetes pod that it is.
+    pub pod: Option<String>,
+    /// The systemd unit of the first process in it.
+    pub unit: Option<String>,
 }
 
 /// What `/proc/net/sockstat{,6}` counts in one namespace.
@@ -135,8 +145,10 @@ pub struct Namespace {
     pub conntrack: Option<Usage>,
     /// What the kernel answered where a dump leaves doubt.
     pub answers: PortAnswers,
-    /// How long reading this namespace took.
+    /// How long reading this namespace took. Several are read at once, so that the sum is more than the look took.
     pub took: Duration,
+    /// Where its rows came from: one namespace may be entered and another only be read from outside.
+    pub source: SourceKind,
 }
 
 /// Limits of the whole host. `None` is what could not be read.
@@ -242,7 +254,8 @@ pub struct Snapshot {
     pub taken_at: SystemTime,
     /// Which host.
     pub host: Host,
-    /// Where the rows came from first. A recording keeps what it was made from: see `file`.
+    /// Where the rows came from first; of several namespaces, those of the first. A recording keeps what it was made from: see
+    /// `file`.
     pub source: SourceKind,
     /// The namespaces that were read; sockets name them by index.
     pub namespaces: Vec<Namespace>,

@@ -84,7 +84,7 @@ pub(crate) fn query(selection: Selection) -> Query {
 /// A host of which everything could be read, and nothing runs on it.
 pub(crate) fn empty_host() -> Story {
     let namespace = Namespace {
-        id: NetNs { inode: Some(4_026_531_840), name: "init".into() },
+        id: NetNs { inode: Some(4_026_531_840), name: "init".into(), ..NetNs::default() },
         ports: PortSettings {
             range: Some(EphemeralRange { first: 32_768, last: 60_999 }),
             reserved: Some(PortSet::default()),
@@ -99,6 +99,7 @@ pub(crate) fn empty_host() -> Story {
         conntrack: Some(Usage { used: 512, limit: 262_144 }),
         answers: PortAnswers { shared: BTreeMap::new(), time_wait: BTreeMap::new(), bind: BTreeMap::new() },
         took: Duration::from_millis(84),
+        source: SourceKind::Netlink,
     };
     let snapshot = Snapshot {
         taken_at: taken_at(),
@@ -163,7 +164,7 @@ impl Story {
             exe: Some(PathBuf::from(format!("/usr/bin/{name}"))),
             uid: Some(990),
             user: Some("telegraf".into()),
-            placement: Some(Placement { unit: unit.map(Into::into), container: None }),
+            placement: Some(Placement { unit: unit.map(Into::into), container: None, runtime: None, pod: None }),
             netns: Some(4_026_531_840),
             fds_open: Some(75 + held.iter().map(|(_, _, count)| count).sum::<u64>()),
             fds_limit: Some(65_536),

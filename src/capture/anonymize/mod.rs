@@ -89,9 +89,12 @@ impl Mask<'_> {
     }
 
     fn namespace(&mut self, namespace: &mut Namespace) {
-        let Namespace { id, ports: _, sockstat: _, counters: _, conntrack: _, answers, took: _ } = namespace;
-        let NetNs { inode: _, name } = id;
+        let Namespace { id, ports: _, sockstat: _, counters: _, conntrack: _, answers, took: _, source: _ } = namespace;
+        let NetNs { inode: _, name, container, runtime: _, pod, unit } = id;
         *name = self.netns(name);
+        replace(unit, |unit| self.unit(unit));
+        replace(container, |id| self.container(id));
+        replace(pod, |id| self.container(id));
         let PortAnswers { shared: _, time_wait, bind } = answers;
         *time_wait = std::mem::take(time_wait).into_iter().map(|(tuple, to)| (self.tuple(tuple), to)).collect();
         *bind = std::mem::take(bind).into_iter().map(|(local, to)| (self.endpoint(local), to)).collect();
@@ -120,9 +123,10 @@ impl Mask<'_> {
         replace(exe, |path| self.path(path));
         replace(user, |user| if user == "root" { user.to_owned() } else { self.name("user", user) });
         *uid = uid.map(|uid| self.addresses.replace_uid(uid));
-        if let Some(Placement { unit, container }) = placement {
+        if let Some(Placement { unit, container, runtime: _, pod }) = placement {
             replace(unit, |unit| self.unit(unit));
             replace(container, |id| self.container(id));
+            replace(pod, |id| self.container(id));
         }
     }
 

@@ -17,7 +17,7 @@ use crate::model::tuple::Endpoint;
 const ANY_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const ANY_V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
-/// The pools of every namespace: of `0.0.0.0`, of `::` where there is an IPv6 socket, and of each local address that has
+/// The pools of every namespace that holds sockets, or that is the only one: of `0.0.0.0`, of `::` where there is an IPv6 socket, and of each local address that has
 /// a socket on an ephemeral port. Fewest ports left first.
 ///
 /// Link-local addresses are left out: what overlaps them depends on the interface.

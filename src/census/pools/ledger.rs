@@ -44,11 +44,15 @@ struct Listener {
 }
 
 impl Ledger {
-    /// One for every namespace, in one pass over the sockets; `None` where the range or the reserved ports are unknown.
+    /// One for every namespace, in one pass over the sockets; `None` where the range or the reserved ports are unknown, and
+    /// where no socket is among several namespaces: of hundreds, most hold nothing, and all their ports are left.
     pub(super) fn open_all(snapshot: &Snapshot) -> Vec<Option<Self>> {
-        let listed = lists_bound_sockets(snapshot);
-        let mut ledgers: Vec<Option<Self>> =
-            snapshot.namespaces.iter().map(|namespace| Self::empty(namespace, listed)).collect();
+        let mut is_used = vec![snapshot.namespaces.len() == 1; snapshot.namespaces.len()];
+        for socket in &snapshot.sockets {
+            is_used[socket.netns.0 as usize] = true;
+        }
+        let open = |(namespace, is_used)| if is_used { Self::empty(namespace, snapshot) } else { None };
+        let mut ledgers: Vec<Option<Self>> = snapshot.namespaces.iter().zip(is_used).map(open).collect();
         for socket in &snapshot.sockets {
             let at = socket.netns.0 as usize;
             if let Some(ledger) = &mut ledgers[at] {
@@ -66,7 +70,7 @@ impl Ledger {
     /// That of one namespace.
     pub(super) fn open(snapshot: &Snapshot, netns: NetNsIndex) -> Option<Self> {
         let namespace = snapshot.namespaces.get(netns.0 as usize)?;
-        let mut ledger = Self::empty(namespace, lists_bound_sockets(snapshot))?;
+        let mut ledger = Self::empty(namespace, snapshot)?;
         for socket in snapshot.sockets.iter().filter(|socket| socket.netns == netns) {
             ledger.enter(socket, namespace);
         }
@@ -74,12 +78,12 @@ impl Ledger {
         Some(ledger)
     }
 
-    fn empty(namespace: &Namespace, listed: bool) -> Option<Self> {
+    fn empty(namespace: &Namespace, snapshot: &Snapshot) -> Option<Self> {
         let range = namespace.ports.range?;
         namespace.ports.reserved.as_ref()?;
         Some(Self {
             range,
-            hidden: if listed { 0 } else { unlisted_sockets(namespace) },
+            hidden: if lists_bound_sockets(namespace, snapshot) { 0 } else { unlisted_sockets(namespace) },
             classes: vec![Class::Open; range.span() as usize],
             listeners: HashMap::new(),
         })
@@ -180,14 +184,16 @@ fn is_bound(socket: &SocketRecord) -> bool {
 }
 
 /// Whether the source lists sockets that are bound and nothing else: sock_diag does since Linux 6.8, `/proc/net/tcp` never.
-fn lists_bound_sockets(snapshot: &Snapshot) -> bool {
+fn lists_bound_sockets(namespace: &Namespace, snapshot: &Snapshot) -> bool {
     let release = snapshot.host.kernel.as_deref().and_then(release);
-    let able = match snapshot.source {
+    match namespace.source {
         SourceKind::Scripted => true,
         SourceKind::ProcText => false,
-        SourceKind::Netlink => release.is_none_or(|release| release >= (6, 8)),
-    };
-    able || snapshot.sockets.iter().any(|socket| socket.state == TcpState::BoundInactive)
+        SourceKind::Netlink => {
+            release.is_none_or(|release| release >= (6, 8))
+                || snapshot.sockets.iter().any(|socket| socket.state == TcpState::BoundInactive)
+        }
+    }
 }
 
 /// How many bound sockets there are at most: those that are allocated, on the whole host, and stand in no table.

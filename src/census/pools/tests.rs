@@ -40,13 +40,14 @@ fn host(sockets: Vec<SocketRecord>) -> Snapshot {
         host: Host::default(),
         source: SourceKind::Scripted,
         namespaces: vec![Namespace {
-            id: NetNs { inode: Some(1), name: "init".to_owned() },
+            id: NetNs { inode: Some(1), name: "init".to_owned(), ..NetNs::default() },
             ports,
             sockstat: None,
             counters: TcpCounters::default(),
             conntrack: None,
             answers: PortAnswers::default(),
             took: Duration::ZERO,
+            source: SourceKind::Scripted,
         }],
         sockets,
         processes: Vec::new(),
@@ -338,7 +339,7 @@ fn an_odd_range_may_lose_one_end() {
 #[test]
 fn bound_sockets_that_the_source_does_not_list_are_a_doubt() {
     let mut snapshot = host(row(TcpState::CloseWait, 30, "127.0.0.1", "127.0.0.1:80"));
-    snapshot.source = SourceKind::ProcText;
+    snapshot.namespaces[0].source = SourceKind::ProcText;
     assert_eq!(bounds(&to(&snapshot, "127.0.0.1:80")), (0, 70));
     assert_eq!(bind_bounds(&snapshot, "127.0.0.1"), (0, 70));
     snapshot.namespaces[0].sockstat = Some(SockStat { inuse: 30, tw: 0, orphans: 0, alloc: 34, mem_pages: 0 });
@@ -347,7 +348,7 @@ fn bound_sockets_that_the_source_does_not_list_are_a_doubt() {
     assert_eq!(pool.doubts, [Doubt { reason: DoubtReason::BoundUnseen, ports: 4 }]);
     assert_eq!(bind_bounds(&snapshot, "127.0.0.1"), (66, 70));
     assert_eq!(doubtful_ports(&snapshot).len(), 100, "a port that looks empty is asked about too");
-    snapshot.source = SourceKind::Netlink;
+    snapshot.namespaces[0].source = SourceKind::Netlink;
     snapshot.host.kernel = Some("6.7.12-amd64".to_owned());
     assert_eq!(bounds(&to(&snapshot, "127.0.0.1:80")), (66, 70));
     snapshot.host.kernel = Some("6.8.0".to_owned());

@@ -149,7 +149,7 @@ enum NamesMirror {
 
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "SourceKind", rename_all = "snake_case")]
-enum SourceMirror {
+pub(super) enum SourceMirror {
     Netlink,
     ProcText,
     Scripted,

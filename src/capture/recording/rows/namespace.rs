@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::head::SourceMirror;
+use super::process::ContainerRuntimeRow;
 use super::{Span, endpoint, socket_addr};
 use crate::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
-use crate::model::snapshot::{Namespace, NetNs, PortAnswer, PortAnswers, SockStat, TcpCounters, Usage};
+use crate::model::snapshot::{Namespace, NetNs, PortAnswer, PortAnswers, SockStat, SourceKind, TcpCounters, Usage};
 use crate::model::tuple::FourTuple;
 
 /// A [`Namespace`] without its answers, which may be many and have rows of their own.
@@ -15,12 +17,18 @@ use crate::model::tuple::FourTuple;
 pub(crate) struct NamespaceRow {
     inode: Option<u64>,
     name: String,
+    container: Option<String>,
+    runtime: Option<ContainerRuntimeRow>,
+    pod: Option<String>,
+    unit: Option<String>,
     ports: SettingsRow,
     sockstat: Option<SockStatRow>,
     #[serde(with = "CountersMirror")]
     counters: TcpCounters,
     conntrack: Option<UsageRow>,
     took: Span,
+    #[serde(with = "SourceMirror")]
+    source: SourceKind,
 }
 
 /// One of the [`PortAnswers`] of a namespace.
@@ -69,28 +77,42 @@ pub(super) struct UsageRow(#[serde(with = "UsageMirror")] pub(super) Usage);
 
 impl NamespaceRow {
     pub(crate) fn of(namespace: &Namespace) -> Self {
-        let Namespace { id: NetNs { inode, name }, ports, sockstat, counters, conntrack, answers: _, took } = namespace;
+        let Namespace { id, ports, sockstat, counters, conntrack, answers: _, took, source } = namespace;
+        let NetNs { inode, name, container, runtime, pod, unit } = id;
         Self {
             inode: *inode,
             name: name.clone(),
+            container: container.clone(),
+            runtime: runtime.map(ContainerRuntimeRow),
+            pod: pod.clone(),
+            unit: unit.clone(),
             ports: SettingsRow::of(ports),
             sockstat: sockstat.map(SockStatRow),
             counters: *counters,
             conntrack: conntrack.map(UsageRow),
             took: Span::of(*took),
+            source: *source,
         }
     }
 
     /// `None` when a range of ports runs backwards, or a span is out of this world.
     pub(crate) fn read(self) -> Option<Namespace> {
         Some(Namespace {
-            id: NetNs { inode: self.inode, name: self.name },
+            id: NetNs {
+                inode: self.inode,
+                name: self.name,
+                container: self.container,
+                runtime: self.runtime.map(|row| row.0),
+                pod: self.pod,
+                unit: self.unit,
+            },
             ports: self.ports.read()?,
             sockstat: self.sockstat.map(|row| row.0),
             counters: self.counters,
             conntrack: self.conntrack.map(|row| row.0),
             answers: PortAnswers::default(),
             took: self.took.read()?,
+            source: self.source,
         })
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
-use crate::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
+use crate::model::process::{ContainerRuntime, Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use crate::model::socket::Inode;
 
 /// A [`Process`].
@@ -48,8 +48,35 @@ enum PathText {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlacementRow {
+    unit: Option<String>,
+    container: Option<String>,
+    runtime: Option<ContainerRuntimeRow>,
+    pod: Option<String>,
+}
+
+/// A [`ContainerRuntime`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(transparent)]
-struct PlacementRow(#[serde(with = "PlacementMirror")] Placement);
+pub(super) struct ContainerRuntimeRow(#[serde(with = "ContainerRuntimeMirror")] pub(super) ContainerRuntime);
+
+impl PlacementRow {
+    fn of(placement: &Placement) -> Self {
+        let Placement { unit, container, runtime, pod } = placement;
+        Self {
+            unit: unit.clone(),
+            container: container.clone(),
+            runtime: runtime.map(ContainerRuntimeRow),
+            pod: pod.clone(),
+        }
+    }
+
+    fn read(self) -> Placement {
+        let Self { unit, container, runtime, pod } = self;
+        Placement { unit, container, runtime: runtime.map(|row| row.0), pod }
+    }
+}
 
 impl ProcessRow {
     pub(crate) fn of(process: &Process) -> Self {
@@ -74,7 +101,7 @@ impl ProcessRow {
             exe: exe.as_deref().map(PathText::of),
             uid: *uid,
             user: user.clone(),
-            placement: placement.clone().map(PlacementRow),
+            placement: placement.as_ref().map(PlacementRow::of),
             netns: *netns,
             fds_open: *fds_open,
             fds_limit: *fds_limit,
@@ -94,7 +121,7 @@ impl ProcessRow {
             exe: self.exe.map(PathText::read),
             uid: self.uid,
             user: self.user,
-            placement: self.placement.map(|row| row.0),
+            placement: self.placement.map(PlacementRow::read),
             netns: self.netns,
             fds_open: self.fds_open,
             fds_limit: self.fds_limit,
@@ -134,10 +161,14 @@ impl PathText {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(remote = "Placement", deny_unknown_fields)]
-struct PlacementMirror {
-    unit: Option<String>,
-    container: Option<String>,
+#[serde(remote = "ContainerRuntime", rename_all = "snake_case")]
+enum ContainerRuntimeMirror {
+    Docker,
+    Containerd,
+    CriO,
+    Podman,
+    Nspawn,
+    Lxc,
 }
 
 #[derive(Serialize, Deserialize)]
