@@ -4,6 +4,7 @@ mod coverage;
 pub(super) mod findings;
 mod grid;
 mod listeners;
+mod namespaces;
 mod pools;
 mod processes;
 mod prose;
@@ -30,6 +31,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
     if is_quiet(report, page) {
         processes::write_holders_of_close_wait(report, &mut sheet);
     } else {
+        namespaces::write(report, &mut sheet);
         processes::write(report, &mut sheet);
         pools::write_destinations(report, &mut sheet);
         states::write_process_ranges(report, &mut sheet);

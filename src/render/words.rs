@@ -73,6 +73,15 @@ pub(super) fn netns_label(report: &Report<'_>, index: NetNsIndex) -> String {
     }
 }
 
+/// Digits of a container's id that tell it from others; runtimes print as many themselves.
+const CONTAINER_DIGITS: usize = 12;
+
+/// The id of a container as people know it: its first digits, or the whole name where the runtime uses names.
+pub(super) fn short_id(id: &str) -> String {
+    let is_hash = id.len() > CONTAINER_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { id.chars().take(CONTAINER_DIGITS).collect() } else { id.to_owned() }
+}
+
 /// A number between two bounds: `320`, or `298–320` when they differ.
 pub(super) fn between(at_least: u32, at_most: u32) -> String {
     match at_least == at_most {

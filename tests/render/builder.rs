@@ -19,9 +19,9 @@ use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{
     Host, HostLimits, Namespace, NetNs, PortAnswers, ProcessScan, Snapshot, SourceKind, TcpCounters, Usage,
 };
-use closewatch::model::socket::NetNsIndex;
+use closewatch::model::socket::{NetNsIndex, PortBinding, Queues, SocketKind, SocketRecord, Timer};
 use closewatch::model::state::{StateCounts, TcpState};
-use closewatch::model::tuple::Endpoint;
+use closewatch::model::tuple::{Endpoint, Family, FourTuple};
 use closewatch::report::Report;
 
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
@@ -35,6 +35,8 @@ pub(crate) struct Story {
     pub(crate) census: Census,
     pub(crate) findings: Vec<Finding>,
     pub(crate) headline: String,
+    /// Where what is added happens.
+    pub(crate) netns: NetNsIndex,
 }
 
 impl Story {
@@ -145,7 +147,7 @@ pub(crate) fn empty_host() -> Story {
     };
     let policy = Policy::default();
     let query = query(Selection::default());
-    Story { snapshot, query, policy, census, findings: Vec::new(), headline: String::new() }
+    Story { snapshot, query, policy, census, findings: Vec::new(), headline: String::new(), netns: NS }
 }
 
 impl Story {
@@ -165,14 +167,14 @@ impl Story {
             uid: Some(990),
             user: Some("telegraf".into()),
             placement: Some(Placement { unit: unit.map(Into::into), container: None, runtime: None, pod: None }),
-            netns: Some(4_026_531_840),
+            netns: self.snapshot.namespaces[self.netns.0 as usize].id.inode,
             fds_open: Some(75 + held.iter().map(|(_, _, count)| count).sum::<u64>()),
             fds_limit: Some(65_536),
             runtime: Runtime::Go,
         });
         let mut row = ProcessCensus {
             process: index,
-            netns: NS,
+            netns: self.netns,
             states: StateCounts::default(),
             port_ranges: vec![StateCounts::default(); self.census.port_ranges.len()],
             close_wait: CloseWaitCensus::default(),
@@ -209,7 +211,8 @@ impl Story {
     fn count(&mut self, range: usize, state: TcpState, count: u64) {
         self.census.port_ranges[range].states[state] += count;
         self.census.totals[state] += count;
-        self.census.namespaces[0][state] += count;
+        self.census.namespaces[self.netns.0 as usize][state] += count;
+        self.snapshot.sockets.extend((0..count.min(1)).map(|_| socket_in(self.netns, state)));
         self.census.coverage.sockets += count;
     }
 
@@ -250,5 +253,28 @@ impl Story {
             in_ephemeral_range: false,
         });
         self.census.listeners.last_mut().expect("just pushed")
+    }
+}
+
+/// A socket that stands for all like it: it says that its namespace holds some.
+fn socket_in(netns: NetNsIndex, state: TcpState) -> SocketRecord {
+    let nowhere = endpoint("0.0.0.0:0");
+    SocketRecord {
+        netns,
+        state,
+        kind: SocketKind::Full,
+        family: Family::V4,
+        tuple: FourTuple { local: nowhere, remote: nowhere },
+        interface: 0,
+        cookie: None,
+        inode: None,
+        uid: None,
+        cgroup: None,
+        queues: Queues::Data { recv: 0, send: 0 },
+        timer: Timer::Off,
+        binding: PortBinding::Unknown,
+        v6only: None,
+        clocks: None,
+        mptcp: None,
     }
 }

@@ -3,6 +3,7 @@
 //! `UPDATE_GOLDEN=1 cargo test --test render` writes the files anew; the difference is then to be read by a person.
 
 mod builder;
+mod containers;
 mod stories;
 
 use std::path::PathBuf;
@@ -15,11 +16,12 @@ use self::builder::Story;
 
 type Teller = fn() -> Story;
 
-const STORIES: [(&str, Teller); 4] = [
+const STORIES: [(&str, Teller); 5] = [
     ("telegraf", stories::telegraf),
     ("quiet", stories::quiet),
     ("unprivileged", stories::unprivileged),
     ("hostile", stories::hostile),
+    ("containers", containers::containers),
 ];
 
 const PLAIN: Page = Page { width: Some(80), color: Color::Off, detail: Detail::Brief };
@@ -58,6 +60,7 @@ fn tables_look_as_expected() {
     let full = Page { detail: Detail::Full, ..PLAIN };
     assert_golden("telegraf.verbose.txt", &table(stories::telegraf, full));
     assert_golden("quiet.verbose.txt", &table(stories::quiet, full));
+    assert_golden("containers.verbose.txt", &table(containers::containers, Page { width: Some(160), ..full }));
     assert_golden("telegraf.piped.txt", &table(stories::telegraf, Page { width: None, ..PLAIN }));
 }
 
@@ -180,6 +183,18 @@ fn both_formats_tell_the_same_numbers() {
     let states = report["totals"]["states"].as_object().expect("an object");
     assert_eq!(states.len(), 12);
     assert_eq!(states.values().filter_map(serde_json::Value::as_u64).sum::<u64>(), report["totals"]["sockets"]);
+}
+
+#[test]
+fn namespaces_are_shown_where_there_is_something_to_tell_apart() {
+    let one = table(stories::telegraf, PLAIN);
+    assert!(!one.contains("NAMESPACES"), "{one}");
+    let brief = table(containers::containers, Page { width: Some(160), ..PLAIN });
+    assert!(brief.contains("  pod 1a2b3c4d") && !brief.contains("  upower.service"), "{brief}");
+    assert!(brief.contains("6 namespaces (1 without any, 1 read as text)"), "{brief}");
+    let full = table(containers::containers, Page { width: None, detail: Detail::Full, ..PLAIN });
+    assert!(full.contains("  upower.service") && full.contains("12.8 ms") && full.contains("containerd"), "{full}");
+    assert!(full.contains("tracked connections in pod 1a2b3c4d 41 of 262,144"), "{full}");
 }
 
 #[test]

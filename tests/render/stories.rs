@@ -56,7 +56,13 @@ fn leak_finding(process: ProcessIndex) -> Finding {
     }
 }
 
-fn plain_finding(rule: Rule, severity: Severity, confidence: Confidence, subject: Subject, summary: &str) -> Finding {
+pub(crate) fn plain_finding(
+    rule: Rule,
+    severity: Severity,
+    confidence: Confidence,
+    subject: Subject,
+    summary: &str,
+) -> Finding {
     Finding {
         rule,
         severity,

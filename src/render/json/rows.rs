@@ -9,7 +9,7 @@ use crate::census::{
     CloseWaitCensus, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, StrangerCensus, UnreadCensus,
 };
 use crate::model::ports::PortSettings;
-use crate::model::process::{Process, ProcessIndex};
+use crate::model::process::{ContainerRuntime, Process, ProcessIndex};
 use crate::model::snapshot::Namespace;
 use crate::model::socket::NetNsIndex;
 use crate::model::tuple::Endpoint;
@@ -70,6 +70,12 @@ pub(super) struct NamespaceRow<'a> {
     sockets: Option<u64>,
     states: Option<States>,
     ephemeral: Option<Ephemeral>,
+    container: Option<&'a str>,
+    container_runtime: Option<&'static str>,
+    pod: Option<&'a str>,
+    unit: Option<&'a str>,
+    source: &'static str,
+    took_s: f64,
 }
 
 #[derive(serde::Serialize)]
@@ -89,6 +95,12 @@ pub(super) fn namespaces<'a>(report: &'a Report<'_>) -> Vec<NamespaceRow<'a>> {
         sockets: counts.get(nth).map(|states| states.total()),
         states: counts.get(nth).copied().map(States),
         ephemeral: ephemeral(&namespace.ports),
+        container: namespace.id.container.as_deref(),
+        container_runtime: namespace.id.runtime.map(ContainerRuntime::token),
+        pod: namespace.id.pod.as_deref(),
+        unit: namespace.id.unit.as_deref(),
+        source: namespace.source.token(),
+        took_s: namespace.took.as_micros() as f64 / 1e6,
     };
     report.snapshot.namespaces.iter().enumerate().map(row).collect()
 }
@@ -120,6 +132,8 @@ pub(super) struct ProcessRow<'a> {
     unread: UnreadRow,
     fds: Fds,
     ghosts: Option<u64>,
+    container_runtime: Option<&'static str>,
+    pod: Option<&'a str>,
 }
 
 #[derive(serde::Serialize)]
@@ -196,6 +210,8 @@ impl<'a> ProcessRow<'a> {
             unread: unread(&row.unread),
             fds: fds(process),
             ghosts: row.ghosts.map(|ghosts| ghosts.count),
+            container_runtime: placement.and_then(|placement| placement.runtime).map(ContainerRuntime::token),
+            pod: placement.and_then(|placement| placement.pod.as_deref()),
         }
     }
 }

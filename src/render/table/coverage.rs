@@ -1,11 +1,14 @@
 //! The foot of the page: limits of the host, and how much was seen.
 
+use std::collections::HashSet;
+
 use super::sheet::Sheet;
 use crate::model::snapshot::{Gap, Names, ProcessScan, RecordingNote, SavedFile, SourceKind, Usage};
+use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
 use crate::model::wording::count;
 use crate::render::Detail;
-use crate::render::words::hides_phrase;
+use crate::render::words::{hides_phrase, netns_label};
 use crate::report::Report;
 
 /// A limit of the host is shown unasked from this used share on.
@@ -14,12 +17,14 @@ const NOTABLE: f64 = 0.5;
 /// Writes the limits of the host that are half used, or all in full detail.
 pub(super) fn write_limits(report: &Report<'_>, sheet: &mut Sheet) {
     let limits = &report.snapshot.limits;
-    let mut rows = vec![
+    let rows = [
         ("file handles", limits.files),
         ("orphaned sockets", limits.orphans),
         ("pages of TCP memory", limits.tcp_mem_pages),
     ];
-    rows.extend(report.snapshot.namespaces.iter().map(|ns| ("tracked connections", ns.conntrack)));
+    let mut rows: Vec<(String, Option<Usage>)> =
+        rows.into_iter().map(|(name, usage)| (name.to_owned(), usage)).collect();
+    rows.extend(tracked_connections(report));
     let full = sheet.page().detail == Detail::Full;
     let items: Vec<String> = rows
         .into_iter()
@@ -28,6 +33,17 @@ pub(super) fn write_limits(report: &Report<'_>, sheet: &mut Sheet) {
         .map(|(name, Usage { used, limit })| format!("{name} {} of {}", count(used), count(limit)))
         .collect();
     sheet.items("LIMITS", &items);
+}
+
+/// The tracked connections of each namespace that has any, and of the first, which is the reader's.
+fn tracked_connections(report: &Report<'_>) -> Vec<(String, Option<Usage>)> {
+    let namespaces = report.snapshot.namespaces.iter().enumerate();
+    let some = namespaces.filter(|(nth, ns)| *nth == 0 || ns.conntrack.is_some_and(|usage| usage.used > 0));
+    let name = |nth: usize| match netns_label(report, NetNsIndex(nth as u32)) {
+        label if label.is_empty() => "tracked connections".to_owned(),
+        label => format!("tracked connections in {label}"),
+    };
+    some.map(|(nth, namespace)| (name(nth), namespace.conntrack)).collect()
 }
 
 /// Writes what was seen and what was not.
@@ -43,16 +59,27 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
 }
 
 fn seen(report: &Report<'_>) -> String {
-    let namespaces = match report.snapshot.namespaces.len() {
-        1 => "1 namespace".to_owned(),
-        several => format!("{several} namespaces"),
-    };
     let source = match report.snapshot.source {
         SourceKind::Netlink => "",
         SourceKind::ProcText => " (from /proc/net/tcp, not netlink)",
         SourceKind::Scripted => " (made by hand)",
     };
-    format!("{} sockets in {namespaces}{source}", count(report.census.coverage.sockets))
+    format!("{} sockets in {}{source}", count(report.census.coverage.sockets), namespaces(report))
+}
+
+/// `3 namespaces`, and how many of them hold nothing or were read from outside.
+fn namespaces(report: &Report<'_>) -> String {
+    let namespaces = &report.snapshot.namespaces;
+    if namespaces.len() < 2 {
+        return "1 namespace".to_owned();
+    }
+    let used: HashSet<u32> = report.snapshot.sockets.iter().map(|socket| socket.netns.0).collect();
+    let from_outside = namespaces.iter().filter(|namespace| namespace.source != report.snapshot.source).count();
+    let notes = [(namespaces.len() - used.len(), "without any"), (from_outside, "read as text")];
+    let notes: Vec<String> =
+        notes.iter().filter(|(n, _)| *n > 0).map(|(n, note)| format!("{} {note}", count(*n as u64))).collect();
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+    format!("{} namespaces{notes}", count(namespaces.len() as u64))
 }
 
 fn attributed(report: &Report<'_>) -> String {
@@ -61,6 +88,9 @@ fn attributed(report: &Report<'_>) -> String {
     match report.snapshot.scan {
         ProcessScan::All => format!("{attributed} of {attributable} attributed"),
         ProcessScan::Selected => format!("{attributed} of {attributable} attributed, to the processes asked for"),
+        ProcessScan::Skipped if report.snapshot.namespaces.len() > 1 => {
+            "processes not looked at, as asked, nor namespaces that only a descriptor keeps".to_owned()
+        }
         ProcessScan::Skipped => "processes not looked at, as asked".to_owned(),
     }
 }

@@ -11,11 +11,8 @@ use crate::model::process::Process;
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
 use crate::model::wording::{count, span};
-use crate::render::words::{netns_label, process_name};
+use crate::render::words::{netns_label, process_name, short_id};
 use crate::report::Report;
-
-/// Digits of a container's id that tell it from others; runtimes print as many themselves.
-const CONTAINER_DIGITS: usize = 12;
 
 /// Writes the processes, and what no process holds.
 pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
@@ -137,11 +134,6 @@ fn descriptors(process: &Process) -> String {
 fn user(process: &Process) -> String {
     let uid = || process.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string());
     process.user.as_deref().map_or_else(uid, |user| printable(user).into_owned())
-}
-
-fn short_id(id: &str) -> String {
-    let is_hash = id.len() > CONTAINER_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash { id.chars().take(CONTAINER_DIGITS).collect() } else { id.to_owned() }
 }
 
 fn running(started: SystemTime, report: &Report<'_>) -> String {
