@@ -14,6 +14,7 @@ pub mod finding;
 mod fix;
 mod headline;
 mod listener_backlog;
+mod other_end;
 mod owner;
 mod peer_not_closing;
 pub mod policy;

@@ -4,6 +4,7 @@ mod coverage;
 pub(super) mod findings;
 mod grid;
 mod listeners;
+mod pairs;
 mod pools;
 mod processes;
 mod prose;
@@ -32,6 +33,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
     } else {
         processes::write(report, &mut sheet);
         pools::write_destinations(report, &mut sheet);
+        pairs::write(report, &mut sheet);
         states::write_process_ranges(report, &mut sheet);
         states::write_ranges(report, &mut sheet);
         listeners::write_listeners(report, &mut sheet);
