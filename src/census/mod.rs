@@ -5,6 +5,7 @@
 pub mod age;
 mod ghosts;
 mod hoard;
+pub mod pairs;
 pub mod pools;
 mod tally;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::attribution::{Owners, Unresolved};
 use crate::census::age::Age;
+use crate::census::pairs::Pairs;
 use crate::census::pools::{BindPool, PortPool};
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
@@ -60,6 +62,8 @@ pub struct Census {
     pub strangers: Vec<StrangerCensus>,
     /// How much of what could be attributed was.
     pub coverage: Coverage,
+    /// The connections of which both ends were seen here, one of them in CLOSE-WAIT.
+    pub pairs: Pairs,
 }
 
 /// The sockets of one process.
@@ -299,6 +303,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         unowned: tally.unowned,
         strangers: tally.strangers,
         coverage: Coverage { elsewhere: ghosts::elsewhere(snapshot), ..tally.coverage },
+        pairs: pairs::find(snapshot, owners, query),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::attribution::{Owner, Owners, SocketMap, Unresolved};
 use crate::model::ports::{EphemeralRange, NamedPortRange};
-use crate::model::process::{ProcessIndex, ProcessKey};
+use crate::model::process::ProcessIndex;
 use crate::model::snapshot::Snapshot;
 use crate::model::socket::{NetNsIndex, Queues, SocketKind, SocketRecord};
 use crate::model::state::{StateCounts, TcpState};
@@ -117,8 +117,7 @@ impl<'a> Pass<'a> {
     }
 
     fn held(&mut self, seen: &Seen<'_>, holders: &[ProcessIndex]) {
-        let key = |holder: &ProcessIndex| started(self.snapshot.processes[holder.0 as usize].key);
-        let first = holders.iter().min_by_key(|holder| key(holder)).copied();
+        let first = first_holder(self.snapshot, holders);
         for holder in holders {
             if self.query.selection.by_process() && !self.taken[holder.0 as usize] {
                 continue;
@@ -288,8 +287,13 @@ impl Tallied {
     }
 }
 
-fn started(key: ProcessKey) -> (u64, u32) {
-    (key.start_ticks, key.pid)
+/// The oldest of the holders of a socket: the others have inherited it.
+pub(super) fn first_holder(snapshot: &Snapshot, holders: &[ProcessIndex]) -> Option<ProcessIndex> {
+    let started = |holder: &ProcessIndex| {
+        let key = snapshot.processes[holder.0 as usize].key;
+        (key.start_ticks, key.pid)
+    };
+    holders.iter().min_by_key(|holder| started(holder)).copied()
 }
 
 #[derive(Default)]

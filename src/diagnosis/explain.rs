@@ -77,9 +77,11 @@ const EXPLANATIONS: &[Explanation] = &[
         rule: Rule::CloseWaitLeak,
         means: "The peer has closed its side of these connections, and the program here never closed its own. The kernel keeps \
              them for ever: only close(), or the end of the program, ends them. Each holds a descriptor, and one that this \
-             host opened holds an ephemeral port.",
+             host opened holds an ephemeral port. When the peer comes back from the same port, its SYN is not answered but \
+             challenged (RFC 5961): the peer resets the old connection and tries again, or times out where a firewall drops \
+             the challenge.",
         measured: "CLOSE-WAIT sockets of one process that are surely older than stuck_after. The age lies between the last ACK and \
-             the last data that came in. Young ones, sockets inherited from an older process, half-closes that are still \
+             the last data that came in. When the other end is on this host, in FIN-WAIT-2, it is told who closed. Young ones, sockets inherited from an older process, half-closes that are still \
              written to and small idle pools are left out.",
         to_do: "Restart the program to free ports and descriptors, then mend it: close every response and every connection on \
              every path. No kernel setting closes a CLOSE-WAIT.",
@@ -154,7 +156,7 @@ const EXPLANATIONS: &[Explanation] = &[
     Explanation {
         rule: Rule::PeerNotClosing,
         means: "This host has closed, the peer has not: at the peer these connections stand in CLOSE-WAIT. The leak is there.",
-        measured: "FIN-WAIT-2 with one peer. When the other ends are on this host, or nobody here is harmed, it is an Info.",
+        measured: "FIN-WAIT-2 with one peer. Where the other ends are on this host their holder is named, and it is an Info, as it is where nobody here is harmed.",
         to_do: "Look at the peer. Where no process holds them the kernel ends them after tcp_fin_timeout.",
     },
     Explanation {

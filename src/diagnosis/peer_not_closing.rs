@@ -4,38 +4,21 @@
 //! - the other ends are on this host too, in CLOSE-WAIT: their holder is the one to blame;
 //! - they came in, no process holds them, and they end by `tcp_fin_timeout`: they hold no ephemeral port.
 
-use std::collections::HashSet;
-
 use crate::census::{Direction, PeerCensus};
 use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
+use crate::diagnosis::other_end::{self, Keepers};
 use crate::diagnosis::scene::Scene;
 use crate::model::socket::{SocketKind, SocketRecord};
 use crate::model::state::TcpState;
-use crate::model::tuple::{Endpoint, FourTuple};
+use crate::model::tuple::Endpoint;
 use crate::model::wording::{count, counted};
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
-    let many = |peer: &&PeerCensus| scene.policy.fin_wait2.grade(peer.states[TcpState::FinWait2]).is_some();
-    let peers: Vec<&PeerCensus> = scene.census.peers.iter().filter(many).collect();
-    if peers.is_empty() {
-        return Vec::new();
-    }
-    let close_wait = scene.snapshot.sockets.iter().filter(|socket| socket.is_close_wait());
-    let other_ends: HashSet<FourTuple> = close_wait.map(|socket| reversed(&socket.tuple)).collect();
-    peers.into_iter().filter_map(|peer| judge_one(scene, peer, &other_ends)).collect()
+    scene.census.peers.iter().filter_map(|peer| judge_one(scene, peer)).collect()
 }
 
-fn reversed(tuple: &FourTuple) -> FourTuple {
-    FourTuple { local: tuple.remote, remote: tuple.local }
-}
-
-/// Of the peer's FIN-WAIT-2: how many no process holds, and how many of the other ends stand in CLOSE-WAIT here.
-struct Kinds {
-    orphans: u64,
-    paired: u64,
-}
-
-fn kinds(scene: &Scene<'_>, peer: &PeerCensus, other_ends: &HashSet<FourTuple>) -> Kinds {
+/// How many of the peer's FIN-WAIT-2 no process holds.
+fn orphans(scene: &Scene<'_>, peer: &PeerCensus) -> u64 {
     let theirs = |socket: &&SocketRecord| {
         let port = match peer.direction {
             Direction::Outbound => socket.tuple.remote.port,
@@ -46,28 +29,26 @@ fn kinds(scene: &Scene<'_>, peer: &PeerCensus, other_ends: &HashSet<FourTuple>) 
             && socket.tuple.remote.address == peer.address
             && port == peer.port
     };
-    let mut kinds = Kinds { orphans: 0, paired: 0 };
-    for socket in scene.snapshot.sockets.iter().filter(theirs) {
-        kinds.orphans += u64::from(socket.kind == SocketKind::TimeWait || socket.inode.is_none());
-        kinds.paired += u64::from(other_ends.contains(&socket.tuple));
-    }
-    kinds
+    let is_orphan = |socket: &&SocketRecord| socket.kind == SocketKind::TimeWait || socket.inode.is_none();
+    scene.snapshot.sockets.iter().filter(theirs).filter(is_orphan).count() as u64
 }
 
-fn judge_one(scene: &Scene<'_>, peer: &PeerCensus, other_ends: &HashSet<FourTuple>) -> Option<Finding> {
+fn judge_one(scene: &Scene<'_>, peer: &PeerCensus) -> Option<Finding> {
     let n = peer.states[TcpState::FinWait2];
     let graded = scene.policy.fin_wait2.grade(n)?;
-    let kinds = kinds(scene, peer, other_ends);
-    let here = kinds.paired * 2 >= n;
-    let orphans = kinds.orphans * 2 >= n;
+    let (n_orphans, keepers) = (orphans(scene, peer), other_end::keepers(scene, peer));
+    let here = keepers.count * 2 >= n;
+    let orphans = n_orphans * 2 >= n;
     let harmless = orphans && peer.direction == Direction::Inbound && graded == Severity::Warning;
     let severity = if here || harmless { Severity::Info } else { graded };
-    let (whom, subject_endpoint) = match peer.direction {
-        Direction::Outbound => (format!("to {}", Endpoint::new(peer.address, peer.port)), peer.port),
-        Direction::Inbound => (format!("from {} on port {}", peer.address, peer.port), peer.port),
+    let whom = match peer.direction {
+        Direction::Outbound => format!("to {}", Endpoint::new(peer.address, peer.port)),
+        Direction::Inbound => format!("from {} on port {}", peer.address, peer.port),
     };
-    let why =
-        if here { "their other ends are on this host, in CLOSE-WAIT" } else { "the peer does not close its side" };
+    let why = match keepers.names(scene).filter(|_| here) {
+        Some(names) => format!("their other ends are on this host, in CLOSE-WAIT, held by {names}"),
+        None => "the peer does not close its side".to_owned(),
+    };
     Some(Finding {
         rule: Rule::PeerNotClosing,
         severity,
@@ -75,32 +56,32 @@ fn judge_one(scene: &Scene<'_>, peer: &PeerCensus, other_ends: &HashSet<FourTupl
         subject: Subject::Peer {
             netns: peer.netns,
             direction: peer.direction,
-            endpoint: Endpoint::new(peer.address, subject_endpoint),
+            endpoint: Endpoint::new(peer.address, peer.port),
         },
         summary: format!(
             "{} {whom}{} in FIN-WAIT-2: {why}",
             counted(n, "connection", "connections"),
             scene.place(peer.netns)
         ),
-        details: details(scene, peer, &kinds),
+        details: details(scene, peer, n_orphans, &keepers),
         evidence: vec![
             Evidence::count("fin_wait2", n, Some(scene.policy.fin_wait2.of(severity)), Unit::Sockets),
-            Evidence::count("fin_wait2_orphans", kinds.orphans, None, Unit::Sockets),
-            Evidence::count("fin_wait2_peer_here", kinds.paired, None, Unit::Sockets),
+            Evidence::count("fin_wait2_orphans", n_orphans, None, Unit::Sockets),
+            Evidence::count("fin_wait2_peer_here", keepers.count, None, Unit::Sockets),
         ],
-        remedies: remedies(scene, peer, here, orphans),
+        remedies: remedies(scene, peer, here.then_some(&keepers), orphans),
         will_not_help: vec!["tcp_tw_reuse concerns TIME-WAIT, not FIN-WAIT-2".to_owned()],
     })
 }
 
-fn details(scene: &Scene<'_>, peer: &PeerCensus, kinds: &Kinds) -> Vec<String> {
+fn details(scene: &Scene<'_>, peer: &PeerCensus, orphans: u64, keepers: &Keepers) -> Vec<String> {
     let timeout = scene.namespace(peer.netns).and_then(|namespace| namespace.ports.fin_timeout_s);
     let mut details = Vec::new();
-    if kinds.orphans > 0 {
+    if orphans > 0 {
         let after = timeout.map_or_else(|| "tcp_fin_timeout".to_owned(), |s| format!("{s} s (tcp_fin_timeout)"));
-        details.push(format!("{} no process holds: the kernel ends them after {after}.", count(kinds.orphans)));
+        details.push(format!("{} no process holds: the kernel ends them after {after}.", count(orphans)));
     }
-    let held = peer.states[TcpState::FinWait2].saturating_sub(kinds.orphans);
+    let held = peer.states[TcpState::FinWait2].saturating_sub(orphans);
     if held > 0 {
         details.push(format!(
             "{} a process still holds: it called shutdown() and waits for the peer's end of file; nothing in the kernel ends \
@@ -109,12 +90,16 @@ fn details(scene: &Scene<'_>, peer: &PeerCensus, kinds: &Kinds) -> Vec<String> {
         ));
     }
     details.push("At the peer these connections stand in CLOSE-WAIT: the program there does not close.".to_owned());
+    if let Some(names) = keepers.names(scene) {
+        details.push(format!("{} of the other ends are on this host, held by {names}.", count(keepers.count)));
+    }
     details
 }
 
-fn remedies(scene: &Scene<'_>, peer: &PeerCensus, here: bool, orphans: bool) -> Vec<Remedy> {
-    if here {
-        return vec![Remedy::new(When::Fix, "mend the program that holds the other ends in CLOSE-WAIT")];
+fn remedies(scene: &Scene<'_>, peer: &PeerCensus, here: Option<&Keepers>, orphans: bool) -> Vec<Remedy> {
+    if let Some(keepers) = here {
+        let who = keepers.names(scene).unwrap_or_else(|| "the program that holds the other ends".to_owned());
+        return vec![Remedy::new(When::Fix, format!("mend {who}: it does not close what this end has closed"))];
     }
     let mut remedies = Vec::new();
     if orphans {
@@ -128,6 +113,7 @@ fn remedies(scene: &Scene<'_>, peer: &PeerCensus, here: bool, orphans: bool) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::census::pairs::EndHolder;
     use crate::diagnosis::scripted::{Script, endpoint};
 
     fn script(n: u64, direction: Direction) -> Script {
@@ -151,14 +137,29 @@ mod tests {
     #[test]
     fn when_the_other_ends_are_here_their_holder_is_to_blame() {
         let mut script = script(120, Direction::Outbound);
-        for nth in 0..120 {
-            let (here, there) = (endpoint(&format!("10.0.0.5:{}", 40_000 + nth)), endpoint("10.0.3.7:443"));
-            script.socket(TcpState::FinWait2, here, there);
-            script.socket(TcpState::CloseWait, there, here);
-        }
+        let keeper = script.process("backend", 9);
+        script.pair(EndHolder::Held(keeper), EndHolder::Kernel(None), endpoint("10.0.3.7:443"), 120).closed.direction =
+            Direction::Outbound;
         let finding = script.only(Rule::PeerNotClosing);
         assert_eq!((finding.severity, finding.confidence), (Severity::Info, Confidence::Certain));
-        assert!(finding.summary.ends_with("their other ends are on this host, in CLOSE-WAIT"), "{}", finding.summary);
+        let words = "their other ends are on this host, in CLOSE-WAIT, held by backend[9]";
+        assert!(finding.summary.ends_with(words), "{}", finding.summary);
+        assert!(finding.remedies[0].text.starts_with("mend backend[9]: "), "{}", finding.remedies[0].text);
+        // Those of another peer are not this one's.
+        script.census.pairs.rows[0].server = endpoint("10.0.3.8:443");
+        assert_eq!(script.only(Rule::PeerNotClosing).severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_few_other_ends_on_this_host_are_told_and_excuse_nobody() {
+        let mut script = script(120, Direction::Inbound);
+        let keeper = script.process("client", 9);
+        let row = script.pair(EndHolder::NotAccepted(Some(keeper)), EndHolder::Unseen, endpoint("10.0.0.5:443"), 20);
+        row.client = endpoint("10.0.3.7:1").address;
+        let finding = script.only(Rule::PeerNotClosing);
+        assert_eq!(finding.severity, Severity::Warning);
+        let words = "20 of the other ends are on this host, held by the accept queue of client[9].";
+        assert_eq!(finding.details.last().map(String::as_str), Some(words));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::attribution::Unresolved;
 use crate::census::age::Age;
+use crate::census::pairs::{EndHolder, FinWaits, PairCensus, PairEnd, Pairs};
 use crate::census::pools::{BindPool, PortPool};
 use crate::census::{
     Census, CloseWaitCensus, Coverage, Direction, GhostCensus, ListenerCensus, PeerCensus, ProcessCensus,
@@ -110,6 +111,7 @@ impl Script {
             unowned: Unowned::default(),
             strangers: Vec::new(),
             coverage: Coverage::default(),
+            pairs: Pairs::default(),
         };
         Self { snapshot, census, policy: Policy::default() }
     }
@@ -289,6 +291,20 @@ impl Script {
             in_ephemeral_range: range.is_some_and(|range| range.contains(port)),
         });
         self.census.listeners.last_mut().expect("just pushed")
+    }
+
+    /// Connections from here, of which both ends were seen, and the server's has closed.
+    pub(super) fn pair(&mut self, kept: EndHolder, closed: EndHolder, server: Endpoint, count: u64) -> &mut PairCensus {
+        let end = |direction, holder| PairEnd { netns: NetNsIndex(0), direction, holder };
+        self.census.pairs.rows.push(PairCensus {
+            kept: end(Direction::Outbound, kept),
+            closed: end(Direction::Inbound, closed),
+            client: address(HERE),
+            server,
+            count,
+            waiting: FinWaits { orphaned: count, ..FinWaits::default() },
+        });
+        self.census.pairs.rows.last_mut().expect("just pushed")
     }
 
     /// One row of the kernel's tables.

@@ -1,6 +1,7 @@
 //! The report for machines: `closewatch.report/1`. `report.schema.json` says what each field means.
 
 mod findings;
+mod pairs;
 mod rows;
 mod walls;
 
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use self::findings::FindingRow;
+use self::pairs::PairRow;
 use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow, StrangerRow};
 use self::walls::Wall;
 use super::words::scan_token;
@@ -71,6 +73,8 @@ struct Document<'a> {
     strangers: Vec<StrangerRow>,
     walls: Vec<Wall<'a>>,
     coverage: CoverageRow<'a>,
+    pairs: Vec<PairRow<'a>>,
+    pairs_ambiguous: u64,
 }
 
 #[derive(serde::Serialize)]
@@ -164,6 +168,8 @@ impl<'a> Document<'a> {
             strangers: census.strangers.iter().map(|row| StrangerRow::of(report, row)).collect(),
             walls: walls::of(report),
             coverage: coverage(report),
+            pairs: census.pairs.rows.iter().map(|row| PairRow::of(report, row)).collect(),
+            pairs_ambiguous: census.pairs.ambiguous,
         })
     }
 }

@@ -5,6 +5,7 @@ pub(super) mod findings;
 mod grid;
 mod listeners;
 mod namespaces;
+mod pairs;
 mod pools;
 mod processes;
 mod prose;
@@ -34,6 +35,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
         namespaces::write(report, &mut sheet);
         processes::write(report, &mut sheet);
         pools::write_destinations(report, &mut sheet);
+        pairs::write(report, &mut sheet);
         states::write_process_ranges(report, &mut sheet);
         states::write_ranges(report, &mut sheet);
         listeners::write_listeners(report, &mut sheet);

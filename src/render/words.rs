@@ -1,6 +1,7 @@
 //! What things are called that have no word of their own: tokens for machines, which never change within a major version,
 //! and phrases for people.
 
+use crate::census::pairs::EndHolder;
 use crate::census::pools::{DoubtReason, PortPool};
 use crate::model::process::ProcessIndex;
 use crate::model::snapshot::{Hides, ProcessScan};
@@ -37,6 +38,16 @@ pub(super) fn doubt_phrase(reason: DoubtReason) -> &'static str {
         DoubtReason::OddRange => "the range is odd, and one port of it is out of reach",
         DoubtReason::V6Only => "held by an IPv6 socket that is perhaps IPv6-only",
         DoubtReason::BoundUnseen => "perhaps held by a socket that is bound and nothing else",
+    }
+}
+
+/// Who has one end of a connection, for machines.
+pub(super) fn end_token(holder: EndHolder) -> &'static str {
+    match holder {
+        EndHolder::Held(_) => "process",
+        EndHolder::NotAccepted(_) => "not_accepted",
+        EndHolder::Kernel(_) => "kernel",
+        EndHolder::Unseen => "unseen",
     }
 }
 

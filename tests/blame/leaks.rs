@@ -8,16 +8,23 @@ use std::time::Duration;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle, set_tcp_keepintvl};
 use rustix::net::{AddressFamily, SocketType, ipproto};
+use serde_json::json;
 
 use crate::stage::{
     Look, MANY, SERVER, assert_says, blamed, connected, evidence, grade, hung_up_after, look_for, look_until, timed,
     wait_for_fins,
 };
 use crate::support::player::Player;
-use crate::support::{close_wait, in_netns, listen, skip, wait_until};
+use crate::support::{close_wait, entry, in_netns, listen, skip, wait_until};
 
 fn me() -> u32 {
     std::process::id()
+}
+
+/// Our name, as a report writes it.
+fn ours() -> String {
+    let name = std::fs::read_to_string("/proc/self/comm").expect("our own");
+    format!("{}[{}]", name.trim_end(), me())
 }
 
 #[test]
@@ -112,6 +119,17 @@ fn the_process_that_leaks_is_blamed_and_not_the_one_at_the_other_end() {
         assert_eq!(blamed(finding), leaker.pid());
         assert_says(finding, &format!("[{}] holds 25 sockets in CLOSE-WAIT to {SERVER}", leaker.pid()));
         assert_eq!(look.close_wait(me())["count"], 0);
+        let closed =
+            format!("The other end of 25 of them is on this host, in FIN-WAIT-2: its program closed it ({}", ours());
+        assert_says(finding, &closed);
+        let pair = entry(&look.report, "pairs", "server", &json!(SERVER));
+        assert_eq!(
+            (&pair["count"], &pair["fin_wait2_orphaned"], &pair["client"]),
+            (&json!(25), &json!(25), &json!("127.0.0.1"))
+        );
+        let end = |end: &str| (pair[end]["holder"].clone(), pair[end]["pid"].clone());
+        assert_eq!(end("kept"), (json!("process"), json!(leaker.pid())));
+        assert_eq!(end("closed"), (json!("kernel"), json!(me())));
     });
 }
 
@@ -161,6 +179,7 @@ fn keepalive_hides_the_age_and_not_the_leak() {
         assert_eq!((grade(finding), blamed(finding)), (("warning", "likely"), me()));
         assert_says(finding, "0 surely older than 3 s, 25 perhaps: answers to keepalive probes");
         assert_says(finding, "Keepalive runs on 25");
+        assert_says(finding, &format!("in FIN-WAIT-2: {} shut its side down and still holds it", ours()));
         look.assert_age(me(), when);
         let held = look.close_wait(me());
         assert_eq!(

@@ -1,17 +1,14 @@
 //! Peers that do not answer, do not close, or come faster than they are accepted.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::mpsc;
-use std::thread;
 
-use nix::sched::{CloneFlags, unshare};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, listen, socket_with};
-use rustix::thread::gettid;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::stage::{Look, SERVER, assert_says, blamed, connected, evidence, grade, look, look_until};
-use crate::support::{can_make_veth, in_netns, run, skip, ss_count, wait_until};
+use crate::support::neighbour::{Neighbour, THERE};
+use crate::support::{can_make_veth, in_netns, listen, run, skip, ss_count, wait_until};
 
 fn me() -> u32 {
     std::process::id()
@@ -43,31 +40,6 @@ fn a_destination_that_does_not_answer_is_named() {
     });
 }
 
-/// A server in another namespace that accepts so many connections and keeps them; it ends when the sender is dropped.
-fn server_that_never_closes(connections: usize) -> (SocketAddr, mpsc::Sender<()>) {
-    let address: SocketAddr = "10.9.0.2:443".parse().expect("an address");
-    let (say, hear) = mpsc::channel();
-    let (stay, go_on) = mpsc::channel();
-    thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("a namespace of its own");
-        say.send(gettid().as_raw_nonzero().to_string()).expect("somebody waits");
-        go_on.recv().expect("the link is there");
-        run("ip", &["address", "add", "10.9.0.2/24", "dev", "there0"]);
-        run("ip", &["link", "set", "there0", "up"]);
-        let listener = TcpListener::bind(address).expect("listens");
-        say.send("listening".to_owned()).expect("somebody waits");
-        let _kept: Vec<_> = (0..connections).map(|_| listener.accept().expect("accepts")).collect();
-        let _ = go_on.recv();
-    });
-    let thread = hear.recv().expect("it has a namespace");
-    run("ip", &["link", "add", "here0", "type", "veth", "peer", "name", "there0", "netns", &thread]);
-    run("ip", &["address", "add", "10.9.0.1/24", "dev", "here0"]);
-    run("ip", &["link", "set", "here0", "up"]);
-    stay.send(()).expect("it waits");
-    hear.recv().expect("it listens");
-    (address, stay)
-}
-
 #[test]
 fn a_peer_that_does_not_close_is_named() {
     let test = "peers::a_peer_that_does_not_close_is_named";
@@ -75,11 +47,11 @@ fn a_peer_that_does_not_close_is_named() {
         return skip(test, "needs a veth pair, so that the peer is not in this namespace");
     }
     in_netns(test, || {
-        let (server, _stay) = server_that_never_closes(120);
-        let close = |count: usize| {
-            let open: Vec<TcpStream> = (0..count).map(|_| TcpStream::connect(server).expect("connects")).collect();
-            drop(open);
-        };
+        let neighbour = Neighbour::linked();
+        let listener = neighbour.visit(|| listen(&format!("{THERE}:443")));
+        let server = listener.local_addr().expect("bound");
+        let mut kept = Vec::new();
+        let mut close = |count: usize| kept.extend((0..count).map(|_| connected(&listener).1));
         close(99);
         wait_until("99 FIN-WAIT-2", || ss_count("fin-wait-2") == 99);
         look(&[]).nothing_of("peer_not_closing");
@@ -98,7 +70,7 @@ fn a_peer_that_does_not_close_is_named() {
 #[test]
 fn a_peer_on_this_host_that_does_not_close_is_blamed_itself() {
     in_netns("peers::a_peer_on_this_host_that_does_not_close_is_blamed_itself", || {
-        let listener = crate::support::listen(SERVER);
+        let listener = listen(SERVER);
         let _kept: Vec<TcpStream> = (0..120)
             .map(|_| {
                 let (client, server) = connected(&listener);
@@ -111,7 +83,9 @@ fn a_peer_on_this_host_that_does_not_close_is_blamed_itself() {
         let look = look_until("the leak", &["--stuck-after", "1s"], leak);
         let finding = look.only("peer_not_closing");
         assert_eq!(grade(finding), ("info", "certain"));
-        assert_says(finding, "their other ends are on this host, in CLOSE-WAIT");
+        let name = std::fs::read_to_string("/proc/self/comm").expect("our own");
+        let ours = format!("{}[{}]", name.trim_end(), me());
+        assert_says(finding, &format!("their other ends are on this host, in CLOSE-WAIT, held by {ours}"));
         assert_eq!(blamed(look.only("close_wait_leak")), me());
     });
 }
@@ -129,7 +103,7 @@ impl Queue {
             socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8086);
         bind(&socket, &address).expect("binds");
-        listen(&socket, backlog).expect("listens");
+        rustix::net::listen(&socket, backlog).expect("listens");
         Self { address, _listener: socket, waiting: Vec::new() }
     }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use closewatch::attribution;
+use closewatch::census::pairs::Pairs;
 use closewatch::census::pools::{Doubt, DoubtReason, PortPool};
 use closewatch::census::{
     Census, CloseWaitCensus, Coverage, ListenerCensus, PortRangeCensus, ProcessCensus, Query, Unowned, UnreadCensus,
@@ -144,6 +145,7 @@ pub(crate) fn empty_host() -> Story {
         unowned: Unowned::default(),
         strangers: Vec::new(),
         coverage: Coverage::default(),
+        pairs: Pairs::default(),
     };
     let policy = Policy::default();
     let query = query(Selection::default());

@@ -12,7 +12,7 @@ mod connect;
 mod doubtful;
 mod ledger;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::net::IpAddr;
 

@@ -25,7 +25,7 @@ fn endpoint(text: &str) -> Endpoint {
     Endpoint::new(address.ip(), address.port())
 }
 
-fn host(sockets: Vec<SocketRecord>) -> Snapshot {
+pub(in crate::census) fn host(sockets: Vec<SocketRecord>) -> Snapshot {
     let ports = PortSettings {
         range: Some(EphemeralRange { first: 40_000, last: 40_099 }),
         reserved: Some(PortSet::default()),
@@ -60,7 +60,7 @@ fn host(sockets: Vec<SocketRecord>) -> Snapshot {
     }
 }
 
-fn socket(state: TcpState, local: &str, remote: &str) -> SocketRecord {
+pub(in crate::census) fn socket(state: TcpState, local: &str, remote: &str) -> SocketRecord {
     let time_wait = state == TcpState::TimeWait;
     let (local, remote) = (endpoint(local), endpoint(remote));
     SocketRecord {

@@ -4,6 +4,7 @@ use super::{Blame, CLOSE_NOTIFY_BYTES, Suspect};
 use crate::census::{CloseWaitCensus, Direction};
 use crate::diagnosis::finding::{Remedy, Severity, When};
 use crate::diagnosis::fix::{self, Omission};
+use crate::diagnosis::other_end;
 use crate::diagnosis::owner::Owner;
 use crate::diagnosis::remedy;
 use crate::diagnosis::scene::{Scene, ports_share};
@@ -96,6 +97,7 @@ pub(super) fn details(suspect: &Suspect<'_>, blame: Blame) -> Vec<String> {
             ));
         }
     }
+    details.extend(other_end::who_closed(suspect.scene, suspect.owner, suspect.netns));
     details.extend(suspect.owner.why_unknown().map(str::to_owned));
     details
 }

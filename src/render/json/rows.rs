@@ -25,15 +25,21 @@ fn process<'a>(report: &'a Report<'_>, index: ProcessIndex) -> Option<&'a Proces
     report.snapshot.processes.get(index.0 as usize)
 }
 
-/// A process in a list of those that listen.
+/// A process by number and name; null when it is not known.
 #[derive(serde::Serialize)]
-struct Who<'a> {
+pub(super) struct Who<'a> {
     pid: Option<u32>,
     name: Option<&'a str>,
 }
 
 impl<'a> Who<'a> {
-    fn of(report: &'a Report<'_>, index: ProcessIndex) -> Self {
+    /// Nobody that is known.
+    pub(super) fn nobody() -> Self {
+        Self { pid: None, name: None }
+    }
+
+    /// The process with this index.
+    pub(super) fn of(report: &'a Report<'_>, index: ProcessIndex) -> Self {
         let process = process(report, index);
         Self { pid: process.map(|process| process.key.pid), name: process.map(|process| &*process.name) }
     }
