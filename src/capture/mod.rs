@@ -5,6 +5,7 @@ mod cgroup;
 pub mod counters;
 mod descriptors;
 mod dump;
+pub mod from;
 pub mod inet_diag;
 pub mod live;
 pub mod netlink;
@@ -16,18 +17,21 @@ mod process_details;
 mod process_gaps;
 pub mod procfs;
 mod runtime;
+pub mod saved_text;
 pub mod sysctl;
 mod targets;
 mod users;
 mod visibility;
 mod workers;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use self::saved_text::SavedTextError;
 use crate::model::selection::Selection;
 use crate::model::snapshot::Snapshot;
 
-/// Something that can be looked at: the running host, or a snapshot made by hand in a test.
+/// Something that can be looked at: the running host, a file that somebody saved, or a snapshot made by hand in a test.
 pub trait SnapshotSource {
     /// Looks once.
     ///
@@ -137,5 +141,21 @@ pub enum CaptureError {
         netlink: std::io::Error,
         /// What `/proc/net/tcp` said.
         text: std::io::Error,
+    },
+    /// A file could not be read.
+    #[error("reading {}: {error}", path.display())]
+    ReadFile {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+    /// A file is not what can be looked at.
+    #[error("reading {}: {error}", path.display())]
+    SavedText {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: SavedTextError,
     },
 }

@@ -91,6 +91,18 @@ pub struct ReportArgs {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
+    /// Look at what was saved instead: text of `ss`, `netstat` or /proc/net/tcp, recognised by content; `-` is standard
+    /// input
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["netns", "exact", "tcp_info"],
+        help_heading = "Where and how to look"
+    )]
+    pub from: Option<PathBuf>,
+    /// The ephemeral port range of the host that a saved text is of, which no such text tells: 32768-60999
+    #[arg(long, value_name = "FIRST-LAST", requires = "from", help_heading = "Where and how to look")]
+    pub ephemeral_range: Option<String>,
     /// The network namespace to look at: `current`, or that of a process
     #[arg(long, value_name = "current|PID", default_value = "current", help_heading = "Where and how to look")]
     pub netns: String,

@@ -47,7 +47,10 @@ pub fn run() -> ExitCode {
 fn report(args: &ReportArgs) -> Result<Exit> {
     let job = ReportJob::from_args(args)?;
     let sink = Sink::open(job.output.file.as_deref())?;
-    let snapshot = LiveHost.take(&job.request)?;
+    let snapshot = match &job.from {
+        Some(file) => file.take(&job.request)?,
+        None => LiveHost.take(&job.request)?,
+    };
     let report = report::build(&snapshot, &job.query, &job.policy);
     let mut bytes = Vec::new();
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
@@ -117,6 +120,8 @@ fn hint(error: &Error) -> Option<String> {
         CaptureError::NoTable { .. } => {
             Some("is /proc mounted, and does a seccomp filter forbid netlink sockets?".to_owned())
         }
+        CaptureError::ReadFile { .. } => Some("name a file that can be read, or `-` for standard input".to_owned()),
+        CaptureError::SavedText { error, .. } => Some(error.hint().to_owned()),
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::args::{ColorArg, FormatArg, ReportArgs, TcpInfoArg};
 use super::usage::UsageError;
-use super::values::{parse_duration, parse_endpoints, parse_netns, parse_pid, parse_port_range, parse_states};
+use super::values::{
+    parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range, parse_states,
+};
+use crate::capture::from::SavedFile;
 use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request, TcpInfoChoice};
 use crate::census::Query;
 use crate::diagnosis::policy::Policy;
@@ -16,6 +19,8 @@ use crate::render::{Detail, Format};
 /// One report: what to look at, what to count, how to judge, how to print.
 #[derive(Debug)]
 pub struct ReportJob {
+    /// The file to look at; `None` is the running host.
+    pub from: Option<SavedFile>,
     /// What to look at.
     pub request: Request,
     /// What to count.
@@ -75,8 +80,15 @@ impl ReportJob {
             port_probe: if args.exact { PortProbeChoice::Exact } else { PortProbeChoice::Bounds },
             deadline: read_timeout(args.timeout.as_deref())?.map_or_else(Deadline::never, Deadline::after),
         };
-        Ok(Self { request, query, policy, output: read_output(args) })
+        Ok(Self { from: read_from(args)?, request, query, policy, output: read_output(args) })
     }
+}
+
+fn read_from(args: &ReportArgs) -> Result<Option<SavedFile>, UsageError> {
+    let ephemeral = args.ephemeral_range.as_deref().map(parse_ephemeral_range).transpose()?;
+    let saved =
+        |path: &PathBuf| SavedFile { path: Some(path.clone()).filter(|path| path.as_os_str() != "-"), ephemeral };
+    Ok(args.from.as_ref().map(saved))
 }
 
 fn read_selection(args: &ReportArgs) -> Result<Selection, UsageError> {
@@ -155,6 +167,7 @@ mod tests {
     use super::*;
     use crate::capture::NetNsChoice;
     use crate::cli::args;
+    use crate::model::ports::EphemeralRange;
 
     fn job(typed: &str) -> Result<ReportJob, UsageError> {
         let words = std::iter::once("closewatch").chain(typed.split_whitespace());
@@ -165,6 +178,7 @@ mod tests {
     #[test]
     fn nothing_typed_means_this_namespace_and_everything_in_it() {
         let job = job("").expect("the defaults are meant");
+        assert_eq!(job.from, None);
         assert_eq!(job.request.netns, NetNsChoice::Current);
         assert_eq!(job.request.processes, ProcessChoice::Attribute);
         assert_eq!(job.request.tcp_info, TcpInfoChoice::WhereNeeded);
@@ -196,6 +210,20 @@ mod tests {
         assert_eq!(job.query.port_ranges.iter().map(|range| range.last).collect::<Vec<_>>(), [2, 3]);
         assert_eq!((job.output.format, job.output.detail), (Format::Json, Detail::Full));
         assert_eq!(job.output.file.as_deref(), Some(std::path::Path::new("out")));
+    }
+
+    #[test]
+    fn a_file_is_looked_at_instead_of_the_host() {
+        let from = |typed: &str| job(typed).expect("it makes sense").from.expect("a file");
+        let (first, last) = (32_768, 60_999);
+        let file = from("--from ss.txt --ephemeral-range 32768-60999");
+        let ephemeral = Some(EphemeralRange { first, last });
+        assert_eq!(file, SavedFile { path: Some("ss.txt".into()), ephemeral });
+        assert_eq!(from("--from -"), SavedFile { path: None, ephemeral: None });
+        for typed in ["0-10", "10-9", "10", "1-65536", ""] {
+            let error = job(&format!("--from x --ephemeral-range={typed}")).expect_err(typed);
+            assert!(error.message.starts_with("--ephemeral-range: "), "{error:?}");
+        }
     }
 
     #[test]

@@ -47,6 +47,9 @@ fn seen(report: &Report<'_>) -> String {
         SourceKind::Netlink => "",
         SourceKind::ProcText => " (from /proc/net/tcp, not netlink)",
         SourceKind::Scripted => " (made by hand)",
+        SourceKind::SsText => " (from saved text of ss)",
+        SourceKind::NetstatText => " (from saved text of netstat)",
+        SourceKind::SavedProcText => " (from saved text of /proc/net/tcp)",
     };
     format!("{} sockets in {namespaces}{source}", count(report.census.coverage.sockets))
 }
@@ -57,6 +60,7 @@ fn attributed(report: &Report<'_>) -> String {
     match report.snapshot.scan {
         ProcessScan::All => format!("{attributed} of {attributable} attributed"),
         ProcessScan::Selected => format!("{attributed} of {attributable} attributed, to the processes asked for"),
+        ProcessScan::Skipped if report.snapshot.source.is_saved_text() => "the text names no processes".to_owned(),
         ProcessScan::Skipped => "processes not looked at, as asked".to_owned(),
     }
 }
