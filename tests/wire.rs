@@ -29,7 +29,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use rustix::net::{AddressFamily, SocketType, ipproto};
-use support::{close_wait, in_netns, listen, run, set_sysctl, skip, ss_states, wait_until};
+use support::{close_wait, in_netns, listen, run, set_sysctl, skip, wait_until};
 
 const RANGE: EphemeralRange = EphemeralRange { first: 40_000, last: 40_999 };
 

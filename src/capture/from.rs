@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{CaptureError, ProcessChoice, Request, SnapshotSource, saved_text};
+use super::{CaptureError, Request, SnapshotSource, saved_text};
 use crate::model::ports::EphemeralRange;
-use crate::model::snapshot::{ProcessScan, Snapshot};
+use crate::model::snapshot::Snapshot;
 
 /// More is no table of sockets: a row of `ss` with every option is below 2 KiB, and no host has half a million.
 const LONGEST: u64 = 1 << 30;
@@ -22,21 +22,16 @@ pub struct SavedFile {
 }
 
 impl SnapshotSource for SavedFile {
-    fn take(&self, request: &Request) -> Result<Snapshot, CaptureError> {
+    /// Reads the file. What it shows was decided when it was saved: nothing of the request is left to be done.
+    fn take(&self, _request: &Request) -> Result<Snapshot, CaptureError> {
         let name = self.path.clone().unwrap_or_else(|| "standard input".into());
         let read = match &self.path {
             Some(path) => read_file(path),
             None => read_all(io::stdin().lock()).map(|bytes| (bytes, SystemTime::now())),
         };
         let (bytes, saved_at) = read.map_err(|error| CaptureError::ReadFile { path: name.clone(), error })?;
-        let mut snapshot = saved_text::read(&bytes, saved_at, self.ephemeral)
-            .map_err(|error| CaptureError::SavedText { path: name, error })?;
-        if request.processes == ProcessChoice::Skip {
-            snapshot.processes.clear();
-            snapshot.holdings.clear();
-            snapshot.scan = ProcessScan::Skipped;
-        }
-        Ok(snapshot)
+        saved_text::read(&bytes, saved_at, self.ephemeral)
+            .map_err(|error| CaptureError::SavedText { path: name, error })
     }
 }
 

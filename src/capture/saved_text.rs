@@ -14,6 +14,7 @@ mod proc_table;
 mod row;
 mod scan;
 mod services;
+mod sightings;
 mod ss;
 mod summary;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use self::gaps::RangeTold;
 use self::proc_table::Decision;
 use self::row::Program;
 use self::scan::Scan;
+use self::sightings::ProcRows;
 use super::proc_net::{self, ByteOrder, quoted, text_losses};
 use super::sysctl::gap;
 use crate::model::ports::{EphemeralRange, PortSet, PortSettings};
@@ -145,7 +147,7 @@ fn read_proc_rows(scan: &Scan<'_>) -> (Assembled, Vec<Gap>) {
         Decision::Assumed(order) => (order, false),
     };
     let mut bad = proc_net::BadRows::default();
-    let mut made = assemble::ProcRows::default();
+    let mut made = ProcRows::default();
     for row in &scan.proc_rows {
         match proc_net::parse_row(&row.text, row.family, NetNsIndex(0), order) {
             Ok(socket) => made.add(socket, row.table),

@@ -96,7 +96,7 @@ pub struct ReportArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["netns", "exact", "tcp_info"],
+        conflicts_with_all = ["netns", "no_processes", "exact", "tcp_info", "timeout"],
         help_heading = "Where and how to look"
     )]
     pub from: Option<PathBuf>,

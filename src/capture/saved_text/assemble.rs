@@ -4,20 +4,18 @@
 //! socket that a program holds or may hold gets one of [`MADE_UP`] and above, its own: it stands for a file that surely is
 //! there, or may be, and whose number is not known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::endpoint::{Host, Place};
 use super::row::{Details, Row, Table};
+use super::sightings::{MADE_UP, Sightings};
 use super::users::User;
 use crate::capture::cgroup::parse_placement;
 use crate::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use crate::model::socket::{Inode, NetNsIndex, PortBinding, Queues, SockCookie, SocketKind, SocketRecord, Timer};
 use crate::model::state::TcpState;
 use crate::model::tuple::{Endpoint, Family, FourTuple};
-
-/// The kernel counts inodes of sockets in 32 bits (`get_next_ino`, kernel `fs/inode.c`): from here on they are made up.
-pub(super) const MADE_UP: u64 = 1 << 63;
 
 /// The numbers that interfaces get whose names alone are known: beyond those that the kernel gives, which are `int`s.
 const NAMED_INTERFACES: u32 = 1 << 31;
@@ -51,35 +49,6 @@ pub(super) struct Assembled {
     pub(super) lone_mptcp: u64,
     /// Whether the text shows how the sockets of processes are placed in cgroups.
     pub(super) shows_cgroups: bool,
-}
-
-/// The rows of `/proc/net/tcp` put together.
-#[derive(Debug, Default)]
-pub(super) struct ProcRows {
-    seen: Sightings,
-    alike: HashMap<(u32, FourTuple), u32>,
-    made: Assembled,
-}
-
-impl ProcRows {
-    /// Adds a row of one of the tables.
-    pub(super) fn add(&mut self, socket: SocketRecord, table: u32) {
-        let count = self.alike.entry((table, socket.tuple)).or_default();
-        let nth = if socket.tuple.remote.port == 0 { *count } else { 0 };
-        *count += 1;
-        match self.seen.earlier(&socket, table, nth, &self.made.sockets) {
-            Some(at) => {
-                self.made.doubles += 1;
-                self.made.sockets[at] = socket;
-            }
-            None => self.made.sockets.push(socket),
-        }
-    }
-
-    /// What the rows amount to.
-    pub(super) fn finish(self) -> Assembled {
-        self.made
-    }
 }
 
 /// Puts the tables together.
@@ -127,52 +96,6 @@ struct Builder {
     cgroups: Vec<Option<String>>,
 }
 
-/// What makes two rows the same socket. For what has no peer, sockets that share a port (`SO_REUSEPORT`) are told apart by
-/// the how-manieth of its table a row is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Identity {
-    tuple: FourTuple,
-    interface: u32,
-    nth: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sighting {
-    socket: usize,
-    table: u32,
-}
-
-/// Which identities were seen, and as which sockets.
-#[derive(Debug, Default)]
-struct Sightings(HashMap<Identity, Vec<Sighting>>);
-
-impl Sightings {
-    /// The index of the socket that an earlier row showed, of which this row is another sight; `None` when this is the
-    /// first, and its index will be the next.
-    ///
-    /// Within one table rows whose inodes are told and differ are two sockets: each is bound to an interface that the table
-    /// does not tell.
-    fn earlier(&mut self, socket: &SocketRecord, table: u32, nth: u32, sockets: &[SocketRecord]) -> Option<usize> {
-        let told = |socket: &SocketRecord| socket.inode.filter(|inode| inode.0 < MADE_UP);
-        let told_apart =
-            |earlier: &SocketRecord| matches!((told(earlier), told(socket)), (Some(one), Some(other)) if one != other);
-        let identity = Identity { tuple: socket.tuple, interface: socket.interface, nth };
-        let sightings = self.0.entry(identity).or_default();
-        let same =
-            sightings.iter_mut().find(|sighting| sighting.table != table || !told_apart(&sockets[sighting.socket]));
-        match same {
-            Some(sighting) => {
-                sighting.table = table;
-                Some(sighting.socket)
-            }
-            None => {
-                sightings.push(Sighting { socket: sockets.len(), table });
-                None
-            }
-        }
-    }
-}
-
 impl Builder {
     fn table(&mut self, table: &Table, nth: u32) {
         if table.may_be_udp() {
@@ -184,15 +107,14 @@ impl Builder {
             timers: table.shows_timers(),
             users: table.shows_users(),
             accept_limits: table.shows_accept_limits(),
+            mptcp: table.shows_mptcp(),
         };
-        let mut alike: HashMap<(FourTuple, u32), u32> = HashMap::new();
         for row in &table.rows {
             let socket = self.socket(row, told);
-            let count = alike.entry((socket.tuple, socket.interface)).or_default();
-            let of_its_kind = if socket.tuple.remote.port == 0 { *count } else { 0 };
-            *count += 1;
             self.note(row);
-            self.place(socket, row, nth, of_its_kind);
+            let is_subflow = row.state == TcpState::Established && !row.details.has_info && !told.mptcp;
+            self.made.perhaps_subflows += u64::from(is_subflow);
+            self.place(socket, row, nth);
         }
     }
 
@@ -201,8 +123,6 @@ impl Builder {
         let made = &mut self.made;
         made.named_ports += u64::from(row.local.named_port || row.remote.named_port);
         made.shows_cgroups |= row.details.cgroup.is_some();
-        let is_subflow = row.state == TcpState::Established && !row.details.has_info;
-        made.perhaps_subflows += u64::from(is_subflow);
         if let Some(why) = &row.details.unread {
             made.unread_details += 1;
             made.first_unread.get_or_insert_with(|| format!("line {}: {why}", row.line));
@@ -210,8 +130,8 @@ impl Builder {
     }
 
     /// Keeps the socket, in the place of one that is the same.
-    fn place(&mut self, socket: SocketRecord, row: &Row, table: u32, nth: u32) {
-        match self.seen.earlier(&socket, table, nth, &self.made.sockets) {
+    fn place(&mut self, socket: SocketRecord, row: &Row, table: u32) {
+        match self.seen.earlier(&socket, table, &self.made.sockets) {
             Some(at) => {
                 self.made.doubles += 1;
                 self.made.sockets[at] = socket;
@@ -330,36 +250,38 @@ impl Builder {
             }
         }
         for socket in &mut self.made.sockets {
-            socket.mptcp = socket.inode.and_then(|inode| states.remove(&inode));
+            socket.mptcp = socket.inode.and_then(|inode| states.get(&inode).copied());
         }
-        let left = states.values().filter(|state| **state == TcpState::CloseWait);
-        self.made.lone_mptcp = lone + left.count() as u64;
+        states.retain(|_, state| *state == TcpState::CloseWait);
+        for socket in &self.made.sockets {
+            socket.inode.and_then(|inode| states.remove(&inode));
+        }
+        self.made.lone_mptcp = lone + states.len() as u64;
     }
 
     /// Makes a process of each pid that is named, and a holding of each of its descriptors.
     fn finish(mut self) -> Assembled {
         let mut indexes: HashMap<u32, ProcessIndex> = HashMap::new();
-        let mut placements: Vec<BTreeSet<(Option<String>, Option<String>)>> = Vec::new();
+        let mut placements: Vec<Vec<Placement>> = Vec::new();
         let made = &mut self.made;
         for ((socket, users), cgroup) in made.sockets.iter().zip(&self.users).zip(&self.cgroups) {
             let Some(inode) = socket.inode else { continue };
             for user in users {
                 let index = *indexes.entry(user.pid).or_insert_with(|| {
                     made.processes.push(process_of(user));
-                    placements.push(BTreeSet::new());
+                    placements.push(Vec::new());
                     ProcessIndex(made.processes.len() as u32 - 1)
                 });
                 // netstat tells no descriptor, and nothing asks for it but the removal of doubles below.
                 made.holdings.push(Holding { inode, process: index, fd: user.fd.unwrap_or(0) });
-                placements[index.0 as usize].extend(cgroup.as_deref().and_then(placement_of));
+                let known = &mut placements[index.0 as usize];
+                known.extend(cgroup.as_deref().and_then(placement_of).filter(|placement| !known.contains(placement)));
             }
         }
-        for (process, placements) in made.processes.iter_mut().zip(placements) {
-            // A process moves its sockets along with it only when it makes them anew: where they disagree, nothing is known.
-            process.placement = match placements.into_iter().collect::<Vec<_>>().as_slice() {
-                [(unit, container)] => Some(Placement { unit: unit.clone(), container: container.clone() }),
-                _ => None,
-            };
+        for (process, mut placements) in made.processes.iter_mut().zip(placements) {
+            // A socket stays in the cgroup that it was made in, wherever its process goes: where they disagree, nothing is
+            // known.
+            process.placement = placements.pop().filter(|_| placements.is_empty());
         }
         made.holdings.sort_unstable();
         made.holdings.dedup();
@@ -373,6 +295,7 @@ struct Told {
     timers: bool,
     users: bool,
     accept_limits: bool,
+    mptcp: bool,
 }
 
 fn end(place: &Place, family: Family) -> Endpoint {
@@ -419,7 +342,7 @@ fn process_of(user: &User) -> Process {
 }
 
 /// Unit and container of the cgroup that a socket was made in; `None` for one that names neither.
-fn placement_of(cgroup: &str) -> Option<(Option<String>, Option<String>)> {
+fn placement_of(cgroup: &str) -> Option<Placement> {
     let placement = parse_placement(&format!("0::{cgroup}"));
-    (placement.unit.is_some() || placement.container.is_some()).then_some((placement.unit, placement.container))
+    (placement.unit.is_some() || placement.container.is_some()).then_some(placement)
 }

@@ -91,6 +91,17 @@ impl Table {
         self.program == Some(Program::Ss) && limits.into_iter().any(|row| row.send > 0)
     }
 
+    /// Whether MPTCP connections have rows of their own.
+    pub(super) fn shows_mptcp(&self) -> bool {
+        !self.mptcp.is_empty() || self.command.as_ref().is_some_and(|command| command.has_option('M'))
+    }
+
+    /// Whether the command asked for other protocols, and not for TCP.
+    pub(super) fn is_of_others(&self) -> bool {
+        let others = |command: &Command| "uwxdS".chars().any(|option| command.has_option(option));
+        self.command.as_ref().is_some_and(|command| others(command) && !command.has_option('t'))
+    }
+
     /// Whether its rows may be those of UDP: no column names the protocol, no command tells it, some are unconnected as
     /// all of UDP's are, and none is in a state that only TCP has.
     pub(super) fn may_be_udp(&self) -> bool {

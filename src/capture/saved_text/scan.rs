@@ -198,7 +198,10 @@ impl<'a> Walk<'a> {
 
     fn end_table(&mut self, command: Option<super::command::Command>) {
         let ended = std::mem::replace(&mut self.table, Table::new(command));
-        if !(ended.rows.is_empty() && ended.mptcp.is_empty()) {
+        if ended.is_of_others() && !ended.names_protocols {
+            self.scan.lines.sockets -= ended.rows.len() as u64;
+            self.scan.lines.others += ended.rows.len() as u64;
+        } else if !(ended.rows.is_empty() && ended.mptcp.is_empty()) {
             self.scan.tables.push(ended);
         }
     }
@@ -261,6 +264,8 @@ impl<'a> Walk<'a> {
             self.bad(text, number, format!("a row without its addresses: {}", quoted(text.trim())));
         } else {
             self.bad(text, number, format!("neither a socket nor a header: {}", quoted(text.trim())));
+            // It was no row, and so nothing continues it.
+            self.last = Last::Nothing;
         }
     }
 

@@ -72,6 +72,11 @@ fn not_seen(gap: &Gap) -> String {
 
 fn when_and_where(report: &Report<'_>) -> String {
     let host = &report.snapshot.host;
+    if report.snapshot.source.is_saved_text() {
+        let time = jiff::Timestamp::try_from(report.snapshot.taken_at);
+        let time = time.map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default();
+        return format!("the text tells neither host nor time; it was saved, or read, at {time}");
+    }
     let unknown = "unknown host".to_owned();
     let name = host.name.as_deref().map_or(unknown, |name| printable(name).into_owned());
     let kernel = host.kernel.as_deref().map(|kernel| format!(", Linux {}", printable(kernel))).unwrap_or_default();
