@@ -37,6 +37,9 @@ pub enum Unresolved {
     /// No descriptor that could be read refers to it: its process is hidden, the descriptor is in flight between
     /// processes or registered with io_uring, or it was closed during the look.
     NoHolderSeen,
+    /// The source is saved text that names no process for it: the holder was hidden from whoever saved it, the text was
+    /// made without holders, or the socket still waits for `accept()`, which not every text tells.
+    NotTold,
 }
 
 /// The owners of all sockets of a snapshot, by the index of the socket.
@@ -91,6 +94,7 @@ pub fn join(snapshot: &Snapshot) -> Owners {
     }
     let listeners = listeners_by_port(snapshot);
     let nobody = match snapshot.scan {
+        _ if snapshot.source.is_saved_text() => Unresolved::NotTold,
         ProcessScan::All => Unresolved::NoHolderSeen,
         ProcessScan::Selected | ProcessScan::Skipped => Unresolved::NotLooked,
     };

@@ -3,10 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::recording::frame::FrameError;
 use super::recording::{self, RecordingError};
+use super::saved_text::{self, SavedTextError};
 use super::{CaptureError, Request, SnapshotSource};
+use crate::model::ports::EphemeralRange;
 use crate::model::snapshot::Snapshot;
 
 /// The largest file that is read. A recording of a million sockets has some 30 MiB, saved text of as many some 200.
@@ -17,6 +20,8 @@ pub const MAX_FILE_BYTES: u64 = 512 << 20;
 pub struct SavedLook {
     /// Its name; `None` for standard input.
     pub path: Option<PathBuf>,
+    /// The ephemeral port range of the host that a saved text is of, where the operator gave it: no such text tells it.
+    pub ephemeral: Option<EphemeralRange>,
 }
 
 /// Why a file cannot stand for a host.
@@ -34,9 +39,12 @@ pub enum FromError {
     /// It is a recording, and cannot be used.
     #[error("{0}")]
     Recording(#[from] RecordingError),
-    /// It is none of the formats that are known.
-    #[error("it is not a recording of closewatch")]
-    Unknown,
+    /// A recording tells its port range itself.
+    #[error("it is a recording, which has its own ephemeral port range")]
+    RangeOfRecording,
+    /// It is no recording, and no text that can be used.
+    #[error("{0}")]
+    Text(#[from] SavedTextError),
 }
 
 impl FromError {
@@ -44,9 +52,11 @@ impl FromError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Read(_) => "name a file that was saved by `closewatch record`, or `-` for standard input",
+            Self::Read(_) => "name a file that can be read, or `-` for standard input",
             Self::TooLarge => "is it the right file? no look at a host is so large",
-            Self::Empty | Self::Unknown => "save one with `closewatch record FILE`",
+            Self::Empty => "save one with `closewatch record FILE`",
+            Self::RangeOfRecording => "leave --ephemeral-range away",
+            Self::Text(error) => error.hint(),
             Self::Recording(RecordingError::Frame(FrameError::Version { .. })) => "read it with a newer closewatch",
             Self::Recording(_) => "copy it again from where it was recorded, or record anew",
         }
@@ -57,7 +67,7 @@ impl SnapshotSource for SavedLook {
     /// Reads the file. What is asked for was decided when it was saved; of the request nothing is left to be done.
     fn take(&self, _request: &Request) -> Result<Snapshot, CaptureError> {
         let name = self.path.as_ref().map(|path| path.display().to_string());
-        let looked = self.read_bytes().and_then(|bytes| read(&bytes));
+        let looked = self.read_bytes().and_then(|(bytes, saved_at)| read(&bytes, saved_at, self.ephemeral));
         match looked {
             Ok(mut snapshot) => {
                 snapshot.file.get_or_insert_default().name = name;
@@ -72,28 +82,41 @@ impl SnapshotSource for SavedLook {
 }
 
 impl SavedLook {
-    fn read_bytes(&self) -> Result<Vec<u8>, FromError> {
+    /// The content, and when it was saved, as far as can be told.
+    fn read_bytes(&self) -> Result<(Vec<u8>, SystemTime), FromError> {
         let mut bytes = Vec::new();
-        match &self.path {
-            Some(path) => File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?,
-            None => io::stdin().lock().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?,
+        let saved_at = match &self.path {
+            Some(path) => {
+                let file = File::open(path)?;
+                let metadata = file.metadata()?;
+                file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+                // A pipe tells when it was made, which means nothing.
+                if metadata.is_file() { metadata.modified()? } else { SystemTime::now() }
+            }
+            None => {
+                io::stdin().lock().take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+                SystemTime::now()
+            }
         };
-        if bytes.len() as u64 > MAX_FILE_BYTES { Err(FromError::TooLarge) } else { Ok(bytes) }
+        if bytes.len() as u64 > MAX_FILE_BYTES { Err(FromError::TooLarge) } else { Ok((bytes, saved_at)) }
     }
 }
 
-/// Reads whatever was saved, by its content.
+/// Reads whatever was saved, by its content. `saved_at` and `ephemeral` are for texts, which tell neither.
 ///
 /// # Errors
 /// When it is nothing that is known, or when nothing to look at is left of it.
-pub fn read(bytes: &[u8]) -> Result<Snapshot, FromError> {
+pub fn read(bytes: &[u8], saved_at: SystemTime, ephemeral: Option<EphemeralRange>) -> Result<Snapshot, FromError> {
     if bytes.is_empty() {
         return Err(FromError::Empty);
     }
-    if recording::is_recording(bytes) {
-        return Ok(recording::decode(bytes)?);
+    if !recording::is_recording(bytes) {
+        return Ok(saved_text::read(bytes, saved_at, ephemeral)?);
     }
-    Err(FromError::Unknown)
+    match ephemeral {
+        Some(_) => Err(FromError::RangeOfRecording),
+        None => Ok(recording::decode(bytes)?),
+    }
 }
 
 #[cfg(test)]
@@ -102,8 +125,10 @@ mod tests {
 
     #[test]
     fn the_content_decides() {
+        let read = |bytes: &[u8]| read(bytes, SystemTime::UNIX_EPOCH, None);
         assert!(matches!(read(b""), Err(FromError::Empty)));
-        assert!(matches!(read(b"\x7fELF"), Err(FromError::Unknown)));
+        assert!(matches!(read(b"\x7fELF"), Err(FromError::Text(_))));
         assert!(matches!(read(b"closewatch.recording/1\n"), Err(FromError::Recording(_))));
+        assert!(read(b"ESTAB 0 0 10.0.0.1:40000 10.0.0.2:80\n").is_ok());
     }
 }

@@ -30,6 +30,7 @@ mod process_gaps;
 pub mod procfs;
 pub mod recording;
 mod runtime;
+pub mod saved_text;
 mod strays;
 pub mod sysctl;
 mod targets;
@@ -44,7 +45,7 @@ use std::time::{Duration, Instant};
 use crate::model::selection::Selection;
 use crate::model::snapshot::Snapshot;
 
-/// Something that can be looked at: the running host, a saved file, or a snapshot made by hand in a test.
+/// Something that can be looked at: the running host, a file that somebody saved, or a snapshot made by hand in a test.
 pub trait SnapshotSource {
     /// Looks once.
     ///

@@ -17,6 +17,28 @@ use crate::model::socket::{Inode, NetNsIndex, PortBinding, Queues, SocketKind, S
 use crate::model::state::TcpState;
 use crate::model::tuple::{Endpoint, Family, FourTuple};
 
+/// In which order a host keeps the bytes of a number. The kernel prints addresses as numbers of its host, so that
+/// `127.0.0.1` reads `0100007F` on a little-endian one and `7F000001` on a big-endian one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ByteOrder {
+    /// Lowest byte first: x86, and most ARM.
+    Little,
+    /// Highest byte first: s390x, and some POWER and MIPS.
+    Big,
+}
+
+impl ByteOrder {
+    /// That of this machine.
+    pub const HOST: Self = if cfg!(target_endian = "big") { Self::Big } else { Self::Little };
+
+    fn bytes_of(self, word: u32) -> [u8; 4] {
+        match self {
+            Self::Little => word.to_le_bytes(),
+            Self::Big => word.to_be_bytes(),
+        }
+    }
+}
+
 /// What a text table shows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TextTable {
@@ -70,7 +92,7 @@ pub fn parse_proc_net_tcp(mut reader: impl BufRead, family: Family, netns: NetNs
         number += 1;
         let text = String::from_utf8_lossy(&line);
         if !is_header_or_blank(&text) {
-            match parse_row(&text, family, netns) {
+            match parse_row(&text, family, netns, ByteOrder::HOST) {
                 Ok(row) if row.inode.is_none_or(|inode| seen.insert((inode, row.tuple))) => table.sockets.push(row),
                 Ok(_double) => {}
                 Err(why) => bad.note(number, why),
@@ -78,7 +100,11 @@ pub fn parse_proc_net_tcp(mut reader: impl BufRead, family: Family, netns: NetNs
         }
         line.clear();
     }
-    table.gaps.extend(bad.into_gap(family));
+    let file = match family {
+        Family::V4 => "rows of /proc/net/tcp",
+        Family::V6 => "rows of /proc/net/tcp6",
+    };
+    table.gaps.extend(bad.into_gap(file));
     Ok(table)
 }
 
@@ -118,20 +144,20 @@ fn open(path: &Path) -> io::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(64 * 1024, File::open(path)?))
 }
 
-fn is_header_or_blank(line: &str) -> bool {
+pub(super) fn is_header_or_blank(line: &str) -> bool {
     line.split_ascii_whitespace().next().is_none_or(|word| word == "sl")
 }
 
 /// Rows that were not understood: how many, where the first of them are, and what is wrong with the first.
-#[derive(Default)]
-struct BadRows {
+#[derive(Debug, Default)]
+pub(super) struct BadRows {
     count: u64,
     first_lines: Vec<String>,
     why: String,
 }
 
 impl BadRows {
-    fn note(&mut self, line: u64, why: String) {
+    pub(super) fn note(&mut self, line: u64, why: String) {
         if self.count == 0 {
             self.why = format!("line {line}: {why}");
         }
@@ -141,26 +167,37 @@ impl BadRows {
         self.count += 1;
     }
 
-    fn into_gap(self, family: Family) -> Option<Gap> {
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What is wrong with the first.
+    pub(super) fn first_why(&self) -> Option<&str> {
+        (self.count > 0).then_some(&*self.why)
+    }
+
+    /// The gap that tells of them; `None` when there are none. `rows` says what they are rows of.
+    pub(super) fn into_gap(self, rows: &str) -> Option<Gap> {
         if self.count == 0 {
             return None;
         }
-        let file = match family {
-            Family::V4 => "/proc/net/tcp",
-            Family::V6 => "/proc/net/tcp6",
-        };
         let more = if self.count > self.first_lines.len() as u64 { " and more" } else { "" };
-        let what = format!("rows of {file} (line {}{more})", self.first_lines.join(", "));
+        let what = format!("{rows} (line {}{more})", self.first_lines.join(", "));
         Some(Gap { count: self.count, ..gap(what, self.why, Hides::Sockets) })
     }
 }
 
-/// Reads one row; an error says which column is wrong.
-fn parse_row(line: &str, family: Family, netns: NetNsIndex) -> Result<SocketRecord, String> {
+/// Reads one row of a host with this byte order; an error says which column is wrong.
+pub(super) fn parse_row(
+    line: &str,
+    family: Family,
+    netns: NetNsIndex,
+    order: ByteOrder,
+) -> Result<SocketRecord, String> {
     let mut columns = line.split_ascii_whitespace().skip(1);
     let mut column = |name: &'static str| columns.next().ok_or_else(|| format!("the column {name} is missing"));
-    let local = parse_endpoint(column("local_address")?, family)?;
-    let remote = parse_endpoint(column("rem_address")?, family)?;
+    let local = parse_endpoint(column("local_address")?, family, order)?;
+    let remote = parse_endpoint(column("rem_address")?, family, order)?;
     let state = parse_state(column("st")?)?;
     let (send, recv) = parse_hex_pair(column("tx_queue:rx_queue")?)?;
     let (timer, expires) = parse_hex_pair(column("tr:tm->when")?)?;
@@ -224,8 +261,8 @@ fn parse_state(text: &str) -> Result<TcpState, String> {
     number.and_then(TcpState::from_kernel).ok_or_else(|| format!("the state {} is unknown", quoted(text)))
 }
 
-/// `0100007F:1F90`: each 32-bit word of the address as this host's number, then the port.
-fn parse_endpoint(text: &str, family: Family) -> Result<Endpoint, String> {
+/// `0100007F:1F90`: each 32-bit word of the address as a number of the host, then the port.
+pub(super) fn parse_endpoint(text: &str, family: Family, order: ByteOrder) -> Result<Endpoint, String> {
     let wrong = || format!("no address of this family: {}", quoted(text));
     let (address, port) = text.split_once(':').ok_or_else(wrong)?;
     let mut words = [0_u32; 4];
@@ -241,11 +278,11 @@ fn parse_endpoint(text: &str, family: Family) -> Result<Endpoint, String> {
         *word = narrow(digits)?;
     }
     let address = match family {
-        Family::V4 => IpAddr::V4(Ipv4Addr::from(words[0].to_ne_bytes())),
+        Family::V4 => IpAddr::V4(Ipv4Addr::from(order.bytes_of(words[0]))),
         Family::V6 => {
             let mut bytes = [0_u8; 16];
             for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
-                bytes.copy_from_slice(&word.to_ne_bytes());
+                bytes.copy_from_slice(&order.bytes_of(word));
             }
             IpAddr::V6(Ipv6Addr::from(bytes))
         }
@@ -273,9 +310,10 @@ fn narrow(number: u64) -> Result<u32, String> {
 }
 
 /// The beginning of a text that may be anything, safe to print.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(40).collect::<String>())
 }
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

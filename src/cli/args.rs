@@ -139,7 +139,8 @@ pub struct ReportArgs {
 /// The options of every command that looks.
 #[derive(Debug, Args)]
 pub struct LookArgs {
-    /// Look at a file in place of this host: a recording, recognised by its content; `-` is standard input
+    /// Look at a file in place of this host: a recording, or saved text of `ss`, `netstat` or /proc/net/tcp, recognised by
+    /// content; `-` is standard input
     #[arg(
         long,
         value_name = "FILE",
@@ -147,6 +148,9 @@ pub struct LookArgs {
         help_heading = "Where and how to look"
     )]
     pub from: Option<PathBuf>,
+    /// The ephemeral port range of the host that a saved text is of, which no such text tells: 32768-60999
+    #[arg(long, value_name = "FIRST-LAST", requires = "from", help_heading = "Where and how to look")]
+    pub ephemeral_range: Option<String>,
     /// The network namespaces to look at: `all`, `current`, that of a process, or one by name: that of `ip netns`, a
     /// container's id or the beginning of it, an inode
     #[arg(long, value_name = "all|current|PID|NAME", default_value = "all", help_heading = "Where and how to look")]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::args::{ColorArg, FormatArg, LookArgs, RecordArgs, ReportArgs, TcpInfoArg};
 use super::usage::UsageError;
-use super::values::{parse_duration, parse_endpoints, parse_netns, parse_pid, parse_port_range, parse_states};
+use super::values::{
+    parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range, parse_states,
+};
 use crate::capture::from::SavedLook;
 use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request, TcpInfoChoice};
 use crate::census::Query;
@@ -83,7 +85,7 @@ impl RecordJob {
     /// The first thing that cannot be acted on.
     pub fn from_args(args: &RecordArgs) -> Result<Self, UsageError> {
         Ok(Self {
-            from: read_from(&args.look),
+            from: read_from(&args.look)?,
             request: read_request(&args.look, Selection::default())?,
             names: match (&args.anonymize_key, args.anonymize) {
                 (Some(file), _) => NamesRequest::InventedBy(file.clone()),
@@ -114,7 +116,7 @@ impl ReportJob {
             stuck_after: policy.stuck_after,
         };
         Ok(Self {
-            from: read_from(&args.look),
+            from: read_from(&args.look)?,
             request: read_request(&args.look, selection)?,
             query,
             policy,
@@ -123,8 +125,10 @@ impl ReportJob {
     }
 }
 
-fn read_from(look: &LookArgs) -> Option<SavedLook> {
-    look.from.as_ref().map(|file| SavedLook { path: Some(file.clone()).filter(|file| !is_dash(file)) })
+fn read_from(look: &LookArgs) -> Result<Option<SavedLook>, UsageError> {
+    let ephemeral = look.ephemeral_range.as_deref().map(parse_ephemeral_range).transpose()?;
+    let saved = |file: &PathBuf| SavedLook { path: Some(file.clone()).filter(|file| !is_dash(file)), ephemeral };
+    Ok(look.from.as_ref().map(saved))
 }
 
 fn read_request(look: &LookArgs, selection: Selection) -> Result<Request, UsageError> {
@@ -226,6 +230,7 @@ mod tests {
     use super::*;
     use crate::capture::NetNsChoice;
     use crate::cli::args;
+    use crate::model::ports::EphemeralRange;
 
     fn job(typed: &str) -> Result<ReportJob, UsageError> {
         let words = std::iter::once("closewatch").chain(typed.split_whitespace());
@@ -236,6 +241,7 @@ mod tests {
     #[test]
     fn nothing_typed_means_all_namespaces_and_everything_in_them() {
         let job = job("").expect("the defaults are meant");
+        assert_eq!(job.from, None);
         assert_eq!(job.request.netns, NetNsChoice::All);
         assert_eq!(job.request.processes, ProcessChoice::Attribute);
         assert_eq!(job.request.tcp_info, TcpInfoChoice::WhereNeeded);
@@ -267,6 +273,20 @@ mod tests {
         assert_eq!(job.query.port_ranges.iter().map(|range| range.last).collect::<Vec<_>>(), [2, 3]);
         assert_eq!((job.output.format, job.output.detail), (Format::Json, Detail::Full));
         assert_eq!(job.output.file.as_deref(), Some(std::path::Path::new("out")));
+    }
+
+    #[test]
+    fn a_file_is_looked_at_instead_of_the_host() {
+        let from = |typed: &str| job(typed).expect("it makes sense").from.expect("a file");
+        let (first, last) = (32_768, 60_999);
+        let file = from("--from ss.txt --ephemeral-range 32768-60999");
+        let ephemeral = Some(EphemeralRange { first, last });
+        assert_eq!(file, SavedLook { path: Some("ss.txt".into()), ephemeral });
+        assert_eq!(from("--from -"), SavedLook { path: None, ephemeral: None });
+        for typed in ["0-10", "10-9", "10", "1-65536", ""] {
+            let error = job(&format!("--from x --ephemeral-range={typed}")).expect_err(typed);
+            assert!(error.message.starts_with("--ephemeral-range: "), "{error:?}");
+        }
     }
 
     #[test]

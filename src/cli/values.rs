@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::usage::{UsageError, closest};
 use crate::capture::NetNsChoice;
-use crate::model::ports::NamedPortRange;
+use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::selection::EndpointFilter;
 use crate::model::state::{StateMask, TcpState};
 use crate::model::tuple::Network;
@@ -128,6 +128,20 @@ pub(super) fn parse_port_range(text: &str) -> Result<NamedPortRange, UsageError>
     }
     let ports = parse_ports(OPTION, ports)?;
     Ok(NamedPortRange { name: name.to_owned(), first: *ports.start(), last: *ports.end() })
+}
+
+/// Reads the ephemeral port range: `32768-60999`.
+pub(super) fn parse_ephemeral_range(text: &str) -> Result<EphemeralRange, UsageError> {
+    const OPTION: &str = "--ephemeral-range";
+    let ports = parse_ports(OPTION, text)?;
+    // The kernel refuses such settings, too (`ipv4_local_port_range`, kernel net/ipv4/sysctl_net_ipv4.c).
+    if !text.contains('-') || *ports.start() == 0 {
+        return Err(UsageError::new(
+            format!("{OPTION}: `{text}` is not a range of ports to hand out"),
+            "write both numbers of `sysctl net.ipv4.ip_local_port_range`: 32768-60999",
+        ));
+    }
+    Ok(EphemeralRange { first: *ports.start(), last: *ports.end() })
 }
 
 /// Reads `443` or `8000-8999`.

@@ -362,6 +362,7 @@ mod tests {
         for (reason, words) in [
             (Unresolved::NoHolderSeen, "processes of user 999 that could not be seen hold 50 sockets"),
             (Unresolved::NotLooked, "processes of user 999 that were not looked for hold 50 sockets"),
+            (Unresolved::NotTold, "processes of user 999 that the text does not name hold 50 sockets"),
         ] {
             let mut script = Script::new();
             script.destination(endpoint(INFLUX));

@@ -29,7 +29,7 @@ mod scripted;
 mod time_wait_churn;
 
 use crate::census::Census;
-use crate::diagnosis::finding::{Finding, Rule, Severity, Verdict};
+use crate::diagnosis::finding::{Confidence, Finding, Rule, Severity, Verdict};
 use crate::diagnosis::policy::Policy;
 use crate::diagnosis::scene::Scene;
 use crate::model::snapshot::Snapshot;
@@ -80,8 +80,13 @@ const fn entry(
 pub fn judge(snapshot: &Snapshot, census: &Census, policy: &Policy) -> Vec<Finding> {
     let scene = Scene { snapshot, census, policy };
     let mut findings: Vec<Finding> = RULES.iter().flat_map(|entry| (entry.judge)(&scene)).collect();
-    findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
+    findings.sort_by_key(|finding| std::cmp::Reverse(urgency(finding)));
     findings
+}
+
+/// What is seen and cannot be judged says more than what was not seen at all, however certain that is.
+fn urgency(finding: &Finding) -> (Severity, bool, Confidence) {
+    (finding.severity, finding.rule != Rule::Coverage, finding.confidence)
 }
 
 /// Folds findings into one grade: the worst severity there is, in the order Critical, Warning, Unknown, Ok.
@@ -212,7 +217,7 @@ mod tests {
         for entry in RULES {
             assert!(findings.iter().any(|finding| finding.rule == entry.rule), "{} found nothing", entry.token);
         }
-        assert!(findings.is_sorted_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence))));
+        assert!(findings.is_sorted_by_key(|finding| std::cmp::Reverse(urgency(finding))));
         assert_eq!(findings[0].subject, Subject::Process(crate::model::process::ProcessIndex(0)));
         for finding in &findings {
             assert!(finding.remedies.is_sorted_by_key(|remedy| remedy.when), "{finding:#?}");

@@ -37,6 +37,7 @@ impl Owner {
                 let why = match reason {
                     Unresolved::NotLooked => "were not looked for",
                     Unresolved::NoHolderSeen => "could not be seen",
+                    Unresolved::NotTold => "the text does not name",
                 };
                 format!("processes{user} that {why} hold")
             }
@@ -70,6 +71,9 @@ impl Owner {
             Self::Stranger { reason: Unresolved::NotLooked, .. } => {
                 Some("Which process holds them was not looked for, as asked.")
             }
+            Self::Stranger { reason: Unresolved::NotTold, .. } => {
+                Some("The text names no process for them: ss names those that the user who runs it may see, with -p.")
+            }
         }
     }
 
@@ -83,6 +87,10 @@ impl Owner {
             Self::Stranger { reason: Unresolved::NotLooked, .. } => {
                 Remedy::new(When::Now, "look again at all processes to learn who holds them, and restart that program")
             }
+            Self::Stranger { reason: Unresolved::NotTold, .. } => Remedy::new(
+                When::Now,
+                "learn who holds them, with `ss -tanpieo` as root on that host, and restart that program",
+            ),
         }
     }
 

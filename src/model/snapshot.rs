@@ -18,6 +18,12 @@ pub enum SourceKind {
     ProcText,
     /// Made by hand, in a test.
     Scripted,
+    /// Text that `ss` printed and somebody saved.
+    SsText,
+    /// Text that `netstat` printed and somebody saved.
+    NetstatText,
+    /// The text of `/proc/net/tcp` and `/proc/net/tcp6` that somebody saved.
+    SavedProcText,
 }
 
 impl SourceKind {
@@ -26,9 +32,17 @@ impl SourceKind {
     pub fn token(self) -> &'static str {
         match self {
             Self::Netlink => "netlink",
-            Self::ProcText => "proc_net",
+            Self::ProcText | Self::SavedProcText => "proc_net",
             Self::Scripted => "scripted",
+            Self::SsText => "ss_text",
+            Self::NetstatText => "netstat_text",
         }
+    }
+
+    /// Whether it is text that somebody saved, of a host and a moment that it does not name.
+    #[must_use]
+    pub fn is_saved_text(self) -> bool {
+        matches!(self, Self::SsText | Self::NetstatText | Self::SavedProcText)
     }
 }
 

@@ -183,17 +183,16 @@ fn is_bound(socket: &SocketRecord) -> bool {
         || socket.binding == PortBinding::Explicit
 }
 
-/// Whether the source lists sockets that are bound and nothing else: sock_diag does since Linux 6.8, `/proc/net/tcp` never.
+/// Whether the source lists sockets that are bound and nothing else: sock_diag does since Linux 6.8, `/proc/net/tcp` never,
+/// and saved text of `ss` where it shows one.
 fn lists_bound_sockets(namespace: &Namespace, snapshot: &Snapshot) -> bool {
     let release = snapshot.host.kernel.as_deref().and_then(release);
-    match namespace.source {
+    let able = match namespace.source {
         SourceKind::Scripted => true,
-        SourceKind::ProcText => false,
-        SourceKind::Netlink => {
-            release.is_none_or(|release| release >= (6, 8))
-                || snapshot.sockets.iter().any(|socket| socket.state == TcpState::BoundInactive)
-        }
-    }
+        SourceKind::ProcText | SourceKind::SavedProcText | SourceKind::SsText | SourceKind::NetstatText => false,
+        SourceKind::Netlink => release.is_none_or(|release| release >= (6, 8)),
+    };
+    able || snapshot.sockets.iter().any(|socket| socket.state == TcpState::BoundInactive)
 }
 
 /// How many bound sockets there are at most: those that are allocated, on the whole host, and stand in no table.

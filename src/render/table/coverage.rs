@@ -63,6 +63,9 @@ fn seen(report: &Report<'_>) -> String {
         SourceKind::Netlink => "",
         SourceKind::ProcText => " (from /proc/net/tcp, not netlink)",
         SourceKind::Scripted => " (made by hand)",
+        SourceKind::SsText => " (from saved text of ss)",
+        SourceKind::NetstatText => " (from saved text of netstat)",
+        SourceKind::SavedProcText => " (from saved text of /proc/net/tcp)",
     };
     format!("{} sockets in {}{source}", count(report.census.coverage.sockets), namespaces(report))
 }
@@ -88,6 +91,7 @@ fn attributed(report: &Report<'_>) -> String {
     match report.snapshot.scan {
         ProcessScan::All => format!("{attributed} of {attributable} attributed"),
         ProcessScan::Selected => format!("{attributed} of {attributable} attributed, to the processes asked for"),
+        ProcessScan::Skipped if report.snapshot.source.is_saved_text() => "the text names no processes".to_owned(),
         ProcessScan::Skipped if report.snapshot.namespaces.len() > 1 => {
             "processes not looked at, as asked, nor namespaces that only a descriptor keeps".to_owned()
         }
@@ -118,6 +122,11 @@ fn read_back(report: &Report<'_>) -> Option<String> {
 
 fn when_and_where(report: &Report<'_>) -> String {
     let host = &report.snapshot.host;
+    if report.snapshot.source.is_saved_text() {
+        let time = jiff::Timestamp::try_from(report.snapshot.taken_at);
+        let time = time.map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string()).unwrap_or_default();
+        return format!("the text tells neither host nor time; it was saved, or read, at {time}");
+    }
     let unknown = "unknown host".to_owned();
     let name = host.name.as_deref().map_or(unknown, |name| printable(name).into_owned());
     let kernel = host.kernel.as_deref().map(|kernel| format!(", Linux {}", printable(kernel))).unwrap_or_default();

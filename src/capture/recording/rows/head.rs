@@ -152,6 +152,9 @@ enum NamesMirror {
 pub(super) enum SourceMirror {
     Netlink,
     ProcText,
+    SsText,
+    NetstatText,
+    SavedProcText,
     Scripted,
 }
 
