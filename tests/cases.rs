@@ -8,13 +8,17 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, SystemTime};
 
 use closewatch::render::schema;
 use serde_json::Value;
-use support::{closewatch, json_of, text};
+use support::{
+    assert_states_match_ss, close_wait, closewatch, entry, in_netns, json_of, listen, report_json, run, text,
+    wait_until, while_still,
+};
 
 /// The moment that every input was saved at: the age of a file in a checkout means nothing.
 const SAVED_AT: Duration = Duration::from_secs(1_760_000_000);
@@ -105,7 +109,7 @@ fn every_version_and_layout_shows_the_same_sockets() {
     assert_eq!(expected.remove(bound), Some(1));
     assert_eq!(expected["close_wait"], 16);
     for name in [
-        "ss-3.8-tanp",
+        "ss-3.8-tanpieom",
         "ss-4.9-tanpieom",
         "ss-4.14-anp",
         "ss-5.4-tanHp",
@@ -133,7 +137,8 @@ fn every_version_names_the_same_holders() {
     };
     let expected = holders("ss-6.1-tanpieom");
     assert_eq!(expected.len(), 8);
-    for name in ["ss-3.8-tanp", "ss-4.9-tanpieom", "ss-4.14-anp", "ss-5.4-tanHp", "ss-5.15-oneline", "ss-6.12-tanpieom"]
+    for name in
+        ["ss-3.8-tanpieom", "ss-4.9-tanpieom", "ss-4.14-anp", "ss-5.4-tanHp", "ss-5.15-oneline", "ss-6.12-tanpieom"]
     {
         assert_eq!(holders(name), expected, "{name}");
     }
@@ -209,4 +214,69 @@ fn what_is_no_table_is_refused_in_one_line_with_a_hint() {
         assert_eq!(output.status.code(), Some(3), "{args:?}: {said}");
         assert!(said.contains(what) && said.lines().count() == 2, "{args:?}: {said}");
     }
+}
+
+/// What a report says of the sockets of one process, without what only the running host tells.
+fn told_of(report: &Value, pid: u32) -> Value {
+    let row = entry(report, "processes", "pid", &pid.into());
+    let held = &row["close_wait"];
+    serde_json::json!({
+        "states": row["states"],
+        "count": held["count"],
+        "eof_unread": held["eof_unread"],
+        "unread_bytes": held["unread_bytes"],
+        "keepalive": held["keepalive"],
+        "destinations": held["destinations"],
+    })
+}
+
+#[test]
+fn what_is_saved_now_says_what_a_look_says_now() {
+    in_netns("what_is_saved_now_says_what_a_look_says_now", || {
+        let listeners = [listen("127.0.0.1:0"), listen("[::1]:0"), listen("[::]:0")];
+        let leaked: Vec<TcpStream> = listeners[..2].iter().flat_map(|to| (0..5).map(|_| close_wait(to))).collect();
+        let waiting: Vec<TcpStream> =
+            (0..3).map(|_| TcpStream::connect(listeners[0].local_addr().expect("bound")).expect("connects")).collect();
+        wait_until("the peers' FINs", || support::ss_count("close-wait") == leaked.len());
+        let ((live, texts), ss) = while_still(|| {
+            let texts = [
+                run("ss", &["-tanpieom"]).stdout,
+                run("ss", &["-tanpe"]).stdout,
+                [fs::read("/proc/thread-self/net/tcp"), fs::read("/proc/thread-self/net/tcp6")]
+                    .map(|table| table.expect("a table"))
+                    .concat(),
+            ];
+            (report_json(&[]), texts)
+        });
+        for (nth, bytes) in texts.iter().enumerate() {
+            let output = from_stdin(bytes, &["--json"]);
+            let saved: Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)));
+            assert_states_match_ss(&saved["totals"]["states"], &ss);
+            assert_eq!(saved["totals"]["states"], live["totals"]["states"], "text {nth}");
+            let unread = |report: &Value| {
+                let gaps = report["coverage"]["gaps"].as_array().expect("gaps").iter();
+                gaps.filter(|gap| gap["what"].as_str().is_some_and(|what| what.contains("lines of"))).count()
+            };
+            assert_eq!(unread(&saved), 0, "{:#}", saved["coverage"]);
+            let waits = |report: &Value| {
+                report["listeners"]
+                    .as_array()
+                    .map(|rows| rows.iter().map(|row| row["waiting"].clone()).collect::<Vec<_>>())
+            };
+            assert_eq!(waits(&saved), waits(&live), "text {nth}");
+            let oldest = &saved["processes"][0]["close_wait"]["oldest_at_least_s"];
+            assert_eq!(oldest.is_number(), nth == 0, "ages come with -i");
+            if nth < 2 {
+                let pid = std::process::id();
+                let (mut saved, mut live) = (told_of(&saved, pid), told_of(&live, pid));
+                if nth == 1 {
+                    // Without -o nothing is known of timers.
+                    (saved["keepalive"], live["keepalive"]) = (Value::Null, Value::Null);
+                }
+                assert_eq!(saved, live, "text {nth}");
+            }
+        }
+        drop((leaked, waiting));
+    });
 }

@@ -107,12 +107,15 @@ impl Builder {
             timers: table.shows_timers(),
             users: table.shows_users(),
             accept_limits: table.shows_accept_limits(),
+            clocks: table.shows_clocks(),
+            subflows: table.shows_subflows(),
             mptcp: table.shows_mptcp(),
         };
         for row in &table.rows {
             let socket = self.socket(row, told);
             self.note(row);
-            let is_subflow = row.state == TcpState::Established && !row.details.has_info && !told.mptcp;
+            let is_subflow =
+                row.state == TcpState::Established && !(told.subflows && row.details.has_info) && !told.mptcp;
             self.made.perhaps_subflows += u64::from(is_subflow);
             self.place(socket, row, nth);
         }
@@ -173,7 +176,7 @@ impl Builder {
             timer: details.timer.unwrap_or(if told.timers { Timer::Off } else { Timer::Unknown }),
             binding: PortBinding::Unknown,
             v6only: self.v6only(row, family),
-            clocks: details.clocks.filter(|_| kind == SocketKind::Full && row.state != TcpState::Listen),
+            clocks: details.clocks.filter(|_| told.clocks && kind == SocketKind::Full && row.state != TcpState::Listen),
             mptcp: None,
         }
     }
@@ -295,6 +298,8 @@ struct Told {
     timers: bool,
     users: bool,
     accept_limits: bool,
+    clocks: bool,
+    subflows: bool,
     mptcp: bool,
 }
 
@@ -318,7 +323,9 @@ fn kind_of(row: &Row) -> SocketKind {
         TcpState::TimeWait => SocketKind::TimeWait,
         _ if matches!(timer, Some(Timer::TimeWait(_))) => SocketKind::TimeWait,
         TcpState::SynRecv if !is_whole => SocketKind::Request,
-        TcpState::FinWait2 if !is_whole && inode.is_some() && row.family.is_none() => SocketKind::TimeWait,
+        TcpState::FinWait2 if !is_whole && inode.is_some() && timer.is_none() && row.family.is_none() => {
+            SocketKind::TimeWait
+        }
         _ => SocketKind::Full,
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn read_details(text: &str, ending: Ending, details: &mut Details) {
     // ss leaves out what is 0, and so an unread clock is 0 where any of tcp_info is shown; not at the end of a cut text.
     if clocks.has_info {
         details.has_info = true;
+        details.has_clock |= clocks.has_clock;
         details.clocks = (ending == Ending::Whole && !clocks.is_wrong).then_some(clocks.read);
     }
 }
@@ -72,13 +73,23 @@ pub(super) fn read_details(text: &str, ending: Ending, details: &mut Details) {
 struct SeenClocks {
     read: Clocks,
     has_info: bool,
+    has_clock: bool,
     is_wrong: bool,
 }
 
 impl Default for SeenClocks {
     fn default() -> Self {
         let read = Clocks { last_data_sent_ms: 0, last_data_recv_ms: 0, last_ack_recv_ms: 0 };
-        Self { read, has_info: false, is_wrong: false }
+        Self { read, has_info: false, has_clock: false, is_wrong: false }
+    }
+}
+
+impl SeenClocks {
+    fn read(&mut self, value: &str, place: impl FnOnce(&mut Clocks) -> &mut u32) -> bool {
+        let read = value.parse().map(|ms| *place(&mut self.read) = ms);
+        self.has_clock |= read.is_ok();
+        self.is_wrong |= read.is_err();
+        read.is_ok()
     }
 }
 
@@ -96,9 +107,9 @@ fn read_word(word: &str, details: &mut Details, clocks: &mut SeenClocks) {
         "v6only" => store(&mut details.v6only, value.parse::<u8>().ok().map(|set| set != 0)),
         "cgroup" => store(&mut details.cgroup, Some(value.to_owned())),
         "timer" => store(&mut details.timer, parse_timer(value)),
-        "lastsnd" => clock(&mut clocks.read.last_data_sent_ms, value, &mut clocks.is_wrong),
-        "lastrcv" => clock(&mut clocks.read.last_data_recv_ms, value, &mut clocks.is_wrong),
-        "lastack" => clock(&mut clocks.read.last_ack_recv_ms, value, &mut clocks.is_wrong),
+        "lastsnd" => clocks.read(value, |clocks| &mut clocks.last_data_sent_ms),
+        "lastrcv" => clocks.read(value, |clocks| &mut clocks.last_data_recv_ms),
+        "lastack" => clocks.read(value, |clocks| &mut clocks.last_ack_recv_ms),
         // Every connection has a segment size and a window of at least 1, and ss prints both.
         "mss" | "cwnd" => {
             clocks.has_info = true;
@@ -117,12 +128,6 @@ fn store<T>(place: &mut Option<T>, value: Option<T>) -> bool {
         *place = value;
     }
     known
-}
-
-fn clock(place: &mut u32, value: &str, is_wrong: &mut bool) -> bool {
-    let read = value.parse().map(|ms| *place = ms);
-    *is_wrong |= read.is_err();
-    read.is_ok()
 }
 
 /// `(keepalive,1min59sec,0)`: the name, the time left as `print_ms_timer` of iproute2 writes it, rounded down, and how

@@ -2,6 +2,7 @@
 
 use super::command::Command;
 use super::endpoint::Place;
+use super::ss::Header;
 use super::users::User;
 use crate::model::socket::{Clocks, Timer};
 use crate::model::state::TcpState;
@@ -37,8 +38,10 @@ pub(super) struct Details {
     pub(super) clocks: Option<Clocks>,
     /// The directions that are open (`<->`): told of whole sockets only.
     pub(super) is_full: bool,
-    /// Whether anything of tcp_info was told, by which a subflow of MPTCP would have shown.
+    /// Whether anything of tcp_info was told.
     pub(super) has_info: bool,
+    /// Whether one of the clocks was: `ss` prints none that is 0, and none at all before iproute2 3.17.
+    pub(super) has_clock: bool,
     /// What could not be read.
     pub(super) unread: Option<String>,
 }
@@ -57,8 +60,7 @@ pub(super) struct Table {
     pub(super) program: Option<Program>,
     /// How it was called, where the text shows it.
     pub(super) command: Option<Command>,
-    /// Whether a column names the protocol of each row.
-    pub(super) names_protocols: bool,
+    pub(super) header: Header,
     pub(super) rows: Vec<Row>,
     /// MPTCP connections, which lie above TCP sockets: inode and state.
     pub(super) mptcp: Vec<(Option<u64>, TcpState)>,
@@ -66,7 +68,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(command: Option<Command>) -> Self {
-        Self { program: None, command, names_protocols: false, rows: Vec::new(), mptcp: Vec::new() }
+        Self { program: None, command, header: Header::default(), rows: Vec::new(), mptcp: Vec::new() }
     }
 
     /// Whether any row tells so, or the options that the program was called with ask for it.
@@ -91,6 +93,16 @@ impl Table {
         self.program == Some(Program::Ss) && limits.into_iter().any(|row| row.send > 0)
     }
 
+    /// Whether a clock that a row with tcp_info leaves out is 0.
+    pub(super) fn shows_clocks(&self) -> bool {
+        self.rows.iter().any(|row| row.details.has_clock)
+    }
+
+    /// Whether the row of a subflow of an MPTCP connection would show that it is one.
+    pub(super) fn shows_subflows(&self) -> bool {
+        self.header.is_recent && self.rows.iter().any(|row| row.details.has_info)
+    }
+
     /// Whether MPTCP connections have rows of their own.
     pub(super) fn shows_mptcp(&self) -> bool {
         !self.mptcp.is_empty() || self.command.as_ref().is_some_and(|command| command.has_option('M'))
@@ -107,7 +119,7 @@ impl Table {
     pub(super) fn may_be_udp(&self) -> bool {
         let udp_too = |state| matches!(state, TcpState::BoundInactive | TcpState::Established);
         self.program == Some(Program::Ss)
-            && !self.names_protocols
+            && !self.header.names_protocols
             && !self.command.as_ref().is_some_and(|command| command.has_option('t'))
             && self.rows.iter().any(|row| row.state == TcpState::BoundInactive)
             && self.rows.iter().all(|row| udp_too(row.state))

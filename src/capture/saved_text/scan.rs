@@ -9,7 +9,7 @@ use super::command::parse_command;
 use super::details::{Ending, begins_details, holds_details, is_unfinished, read_details};
 use super::proc_table;
 use super::row::{Program, Row, Table};
-use super::ss::{self, Parsed};
+use super::ss::{self, Header, Parsed};
 use super::{netstat, summary};
 use crate::capture::proc_net::{BadRows, quoted};
 use crate::model::tuple::Family;
@@ -168,12 +168,12 @@ impl<'a> Walk<'a> {
         let is_summary = summary::is_line(text);
         if proc_table::is_header(text) {
             self.proc_family = None;
-        } else if let Some(names_protocols) = ss::parse_header(text) {
-            self.begin_table(Program::Ss, names_protocols);
+        } else if let Some(header) = ss::parse_header(text) {
+            self.begin_table(Program::Ss, header);
         } else if netstat::is_around(text) {
             self.scan.hides_processes |= netstat::tells_of_hidden_processes(text);
             if text.trim_start().starts_with("Proto Recv-Q") {
-                self.begin_table(Program::Netstat, true);
+                self.begin_table(Program::Netstat, Header { names_protocols: true, is_recent: false });
             }
         } else if is_summary {
             self.scan.has_summary = true;
@@ -189,16 +189,16 @@ impl<'a> Walk<'a> {
     }
 
     /// A header: what comes is a new table, unless nothing came since the command.
-    fn begin_table(&mut self, program: Program, names_protocols: bool) {
+    fn begin_table(&mut self, program: Program, header: Header) {
         if self.table.program.is_some() {
             self.end_table(None);
         }
-        (self.table.program, self.table.names_protocols) = (Some(program), names_protocols);
+        (self.table.program, self.table.header) = (Some(program), header);
     }
 
     fn end_table(&mut self, command: Option<super::command::Command>) {
         let ended = std::mem::replace(&mut self.table, Table::new(command));
-        if ended.is_of_others() && !ended.names_protocols {
+        if ended.is_of_others() && !ended.header.names_protocols {
             self.scan.lines.sockets -= ended.rows.len() as u64;
             self.scan.lines.others += ended.rows.len() as u64;
         } else if !(ended.rows.is_empty() && ended.mptcp.is_empty()) {

@@ -35,12 +35,21 @@ fn parse_state(word: &str) -> Option<TcpState> {
     }
 }
 
-/// Whether the line is a header, and whether it names the column Netid.
-pub(super) fn parse_header(line: &str) -> Option<bool> {
+/// What a header tells of the table below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Header {
+    /// A column names the protocol of each row.
+    pub(super) names_protocols: bool,
+    /// It is of iproute2 5.4 or later, which names the column of processes, and shows the protocol above a TCP socket.
+    pub(super) is_recent: bool,
+}
+
+/// Reads a header; `None` when the line is none.
+pub(super) fn parse_header(line: &str) -> Option<Header> {
     let has = |word: &str| line.split_whitespace().any(|of_line| of_line == word);
     let first = line.split_whitespace().next()?;
     let is_header = matches!(first, "Netid" | "State" | "Recv-Q") && has("Local") && has("Peer");
-    is_header.then_some(first == "Netid")
+    is_header.then_some(Header { names_protocols: first == "Netid", is_recent: has("Process") })
 }
 
 /// Reads a line; the table tells what the columns before may have left out.
@@ -192,12 +201,13 @@ mod tests {
 
     #[test]
     fn headers_are_known() {
-        assert_eq!(
-            parse_header("State      Recv-Q Send-Q        Local Address:Port          Peer Address:Port "),
-            Some(false)
-        );
-        assert_eq!(parse_header("Netid  State      Recv-Q Send-Q Local Address:Port  Peer Address:Port"), Some(true));
-        assert_eq!(parse_header("Recv-Q Send-Q Local Address:Port Peer Address:Port Process"), Some(false));
+        for (line, names_protocols, is_recent) in [
+            ("State      Recv-Q Send-Q        Local Address:Port          Peer Address:Port ", false, false),
+            ("Netid  State      Recv-Q Send-Q Local Address:Port  Peer Address:Port", true, false),
+            ("Recv-Q Send-Q Local Address:Port Peer Address:Port Process", false, true),
+        ] {
+            assert_eq!(parse_header(line), Some(Header { names_protocols, is_recent }), "{line}");
+        }
         assert_eq!(parse_header("State of the art"), None);
     }
 }
