@@ -56,7 +56,7 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
             uptime: Some(Duration::from_secs(40 * 86_400)),
         },
         source: SourceKind::Netlink,
-        namespaces: vec![namespace("init"), namespace("blue")],
+        namespaces: vec![namespace(0, "init"), namespace(1, "blue")],
         sockets: (0..sockets).map(socket).collect(),
         processes: vec![process(1234, "telegraf", in_unit), process(4321, "sidecar", in_container)],
         holdings: (0..sockets).map(holding).collect(),
@@ -72,10 +72,10 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
     }
 }
 
-fn namespace(name: &str) -> Namespace {
+fn namespace(nth: u64, name: &str) -> Namespace {
     let local = Endpoint::new("10.0.0.5".parse().expect("an address"), 40_000);
     Namespace {
-        id: NetNs { inode: Some(4_026_531_840 + name.len() as u64), name: name.to_owned() },
+        id: NetNs { inode: Some(4_026_531_840 + nth), name: name.to_owned() },
         ports: PortSettings {
             range: Some(EphemeralRange { first: 32_768, last: 33_167 }),
             reserved: Some(PortSet::from_iter([33_060, 33_061, 40_000])),
@@ -102,7 +102,7 @@ fn process(pid: u32, name: &str, placement: Placement) -> Process {
         uid: Some(1001),
         user: Some("metrics".to_owned()),
         placement: Some(placement),
-        netns: Some(4_026_531_844),
+        netns: Some(4_026_531_840),
         fds_open: Some(27_980),
         fds_limit: Some(65_536),
         runtime: Runtime::Go,
