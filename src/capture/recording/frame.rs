@@ -36,11 +36,11 @@ const CHECKED_BYTES: usize = HEADER_BYTES - 8;
 /// The longest payload of one section, before compression.
 pub const MAX_SECTION_BYTES: usize = 16 << 20;
 
-/// The most that all payloads may come to: some five million sockets. DEFLATE makes a thousand bytes of one; a file that was
+/// The most that all payloads may come to: more than a million sockets. DEFLATE makes a thousand bytes of one; a file that was
 /// made to fill the memory is given up here.
-pub const MAX_TOTAL_BYTES: u64 = 1 << 30;
+pub const MAX_TOTAL_BYTES: u64 = 512 << 20;
 
-const CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
+static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_XZ);
 
 /// What the rows of a section are: four ASCII characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

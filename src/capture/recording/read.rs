@@ -37,6 +37,9 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, RecordingError> {
     found.into_snapshot()
 }
 
+/// After so many rows of one section that are not understood, no more of them are tried.
+const BAD_ROWS: u32 = 64;
+
 /// The rows of one kind with their numbers, ascending.
 struct Rows<T>(Vec<(u32, T)>);
 
@@ -83,6 +86,7 @@ impl<T> Rows<T> {
         if self.0.last().is_some_and(|(last, _)| section.first <= *last) {
             return Err(RecordingError::Contradiction("two rows have one number"));
         }
+        let mut n_bad = 0;
         let lines = payload.split_inclusive(|byte| *byte == b'\n');
         for (number, line) in (u64::from(section.first)..).zip(lines) {
             let number = u32::try_from(number).map_err(|_| RecordingError::TooMany("rows"))?;
@@ -90,7 +94,11 @@ impl<T> Rows<T> {
                 Some(row) => self.0.push((number, row)),
                 None => {
                     faults.insert(Fault::NotUnderstood);
+                    n_bad += 1;
                 }
+            }
+            if n_bad >= BAD_ROWS {
+                break;
             }
         }
         Ok(())
@@ -295,7 +303,8 @@ impl Losses {
             self.gaps.push(gap(what, "this closewatch does not know it: a newer one wrote it"));
         }
         if surplus {
-            self.gaps.push(gap("what stands behind the end of the recording".to_owned(), "it does not belong to it"));
+            self.gaps
+                .push(gap("what stands behind the end of the recording".to_owned(), "it is no part of the recording"));
         }
     }
 
