@@ -6,6 +6,7 @@ pub mod age;
 mod hoard;
 pub mod pairs;
 pub mod pools;
+pub mod snat;
 mod tally;
 
 use std::net::IpAddr;
@@ -15,6 +16,7 @@ use crate::attribution::{Owners, Unresolved};
 use crate::census::age::Age;
 use crate::census::pairs::Pairs;
 use crate::census::pools::{BindPool, PortPool};
+use crate::census::snat::SnatBudget;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
 use crate::model::selection::Selection;
@@ -32,6 +34,8 @@ pub struct Query {
     pub port_ranges: Vec<NamedPortRange>,
     /// From which age on a CLOSE-WAIT is stuck.
     pub stuck_after: Duration,
+    /// How many connections to one destination a NAT lets through (`--snat-limit`); `None` when that was not asked.
+    pub snat_limit: Option<u32>,
 }
 
 /// The counts of one snapshot, of the sockets that were asked for.
@@ -62,6 +66,8 @@ pub struct Census {
     pub coverage: Coverage,
     /// The connections of which both ends were seen here, one of them in CLOSE-WAIT.
     pub pairs: Pairs,
+    /// What the connections from here take of a NAT's ports, by destination, fullest first; empty when no limit was given.
+    pub snat: Vec<SnatBudget>,
 }
 
 /// The sockets of one process.
@@ -256,9 +262,10 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
             && selection.peer.takes(&pool.destination)
-            && (!selection.by_process()
-                || pool.holders.iter().any(|(holder, _)| takes_holder(snapshot, selection, *holder)))
+            && takes_any(snapshot, selection, &pool.holders)
     });
+    let mut snat = query.snat_limit.map_or_else(Vec::new, |limit| snat::budgets(snapshot, owners, limit));
+    snat.retain(|budget| selection.peer.takes(&budget.destination) && takes_any(snapshot, selection, &budget.holders));
     Census {
         totals: tally.totals,
         namespaces: tally.namespaces,
@@ -272,9 +279,14 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         strangers: tally.strangers,
         coverage: tally.coverage,
         pairs: pairs::find(snapshot, owners, query),
+        snat,
     }
 }
 
-fn takes_holder(snapshot: &Snapshot, selection: &Selection, holder: ProcessIndex) -> bool {
-    snapshot.processes.get(holder.0 as usize).is_some_and(|process| selection.takes_process(process))
+/// Whether one of the holders was asked for, or nobody in particular.
+fn takes_any(snapshot: &Snapshot, selection: &Selection, holders: &[(ProcessIndex, u64)]) -> bool {
+    let taken = |holder: ProcessIndex| {
+        snapshot.processes.get(holder.0 as usize).is_some_and(|process| selection.takes_process(process))
+    };
+    !selection.by_process() || holders.iter().any(|(holder, _)| taken(*holder))
 }

@@ -115,6 +115,9 @@ pub struct ReportArgs {
     /// Count in a range of local ports of your own, beside system, ephemeral and user (repeatable)
     #[arg(long = "port-range", value_name = "NAME=FIRST-LAST", help_heading = "Where and how to look")]
     pub port_ranges: Vec<String>,
+    /// Hold the connections to each destination against a NAT's budget of N ports, which all namespaces share
+    #[arg(long, value_name = "N", help_heading = "Where and how to look")]
+    pub snat_limit: Option<String>,
     /// Stop looking after so many seconds and report what was seen until then [default: no limit]
     #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
     pub timeout: Option<String>,

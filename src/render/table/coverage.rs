@@ -2,10 +2,11 @@
 
 use super::sheet::Sheet;
 use crate::model::snapshot::{Gap, ProcessScan, SourceKind, Usage};
+use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
 use crate::model::wording::count;
 use crate::render::Detail;
-use crate::render::words::hides_phrase;
+use crate::render::words::{hides_phrase, netns_label};
 use crate::report::Report;
 
 /// A limit of the host is shown unasked from this used share on.
@@ -15,11 +16,17 @@ const NOTABLE: f64 = 0.5;
 pub(super) fn write_limits(report: &Report<'_>, sheet: &mut Sheet) {
     let limits = &report.snapshot.limits;
     let mut rows = vec![
-        ("file handles", limits.files),
-        ("orphaned sockets", limits.orphans),
-        ("pages of TCP memory", limits.tcp_mem_pages),
+        ("file handles".to_owned(), limits.files),
+        ("orphaned sockets".to_owned(), limits.orphans),
+        ("pages of TCP memory".to_owned(), limits.tcp_mem_pages),
     ];
-    rows.extend(report.snapshot.namespaces.iter().map(|ns| ("tracked connections", ns.conntrack)));
+    for (namespace, nth) in report.snapshot.namespaces.iter().zip(0..) {
+        let place = match netns_label(report, NetNsIndex(nth)) {
+            name if name.is_empty() => name,
+            name => format!(" in {name}"),
+        };
+        rows.push((format!("tracked connections{place}"), namespace.conntrack));
+    }
     let full = sheet.page().detail == Detail::Full;
     let items: Vec<String> = rows
         .into_iter()
