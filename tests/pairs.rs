@@ -81,7 +81,12 @@ fn who_closed_and_who_did_not_are_joined_across_namespaces() {
         for (client, _) in &half_open {
             client.shutdown(std::net::Shutdown::Write).expect("connected");
         }
-        let query = Query { selection: Selection::default(), port_ranges: Vec::new(), stuck_after: Duration::ZERO };
+        let query = Query {
+            selection: Selection::default(),
+            port_ranges: Vec::new(),
+            stuck_after: Duration::ZERO,
+            snat_limit: None,
+        };
         let policy = Policy { stuck_after: Duration::ZERO, ..Policy::default() };
         wait_until("every FIN to be acknowledged", || {
             let snapshot = look_at_both(&neighbour);

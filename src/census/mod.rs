@@ -7,6 +7,7 @@ mod ghosts;
 mod hoard;
 pub mod pairs;
 pub mod pools;
+pub mod snat;
 mod tally;
 
 use std::cmp::Reverse;
@@ -17,6 +18,7 @@ use crate::attribution::{Owners, Unresolved};
 use crate::census::age::Age;
 use crate::census::pairs::Pairs;
 use crate::census::pools::{BindPool, PortPool};
+use crate::census::snat::SnatBudget;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
 use crate::model::selection::Selection;
@@ -34,6 +36,8 @@ pub struct Query {
     pub port_ranges: Vec<NamedPortRange>,
     /// From which age on a CLOSE-WAIT is stuck.
     pub stuck_after: Duration,
+    /// How many connections to one destination a NAT lets through (`--snat-limit`); `None` when that was not asked.
+    pub snat_limit: Option<u32>,
 }
 
 /// The counts of one snapshot, of the sockets that were asked for.
@@ -64,6 +68,8 @@ pub struct Census {
     pub coverage: Coverage,
     /// The connections of which both ends were seen here, one of them in CLOSE-WAIT.
     pub pairs: Pairs,
+    /// What the connections from here take of a NAT's ports, by destination, fullest first; empty when no limit was given.
+    pub snat: Vec<SnatBudget>,
 }
 
 /// The sockets of one process.
@@ -281,8 +287,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
             && selection.peer.takes(&pool.destination)
-            && (!selection.by_process()
-                || pool.holders.iter().any(|(holder, _)| takes_holder(snapshot, selection, *holder)))
+            && takes_any(snapshot, selection, &pool.holders)
     });
     let mut processes = tally.processes;
     ghosts::add(snapshot, owners, query, tally.port_ranges.len(), &mut processes);
@@ -291,6 +296,8 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         let leaked = census.close_wait.count + census.ghosts.map_or(0, |ghosts| ghosts.count);
         (Reverse((leaked, census.states.total())), key)
     });
+    let mut snat = query.snat_limit.map_or_else(Vec::new, |limit| snat::budgets(snapshot, owners, limit));
+    snat.retain(|budget| selection.peer.takes(&budget.destination) && takes_any(snapshot, selection, &budget.holders));
     Census {
         totals: tally.totals,
         namespaces: tally.namespaces,
@@ -304,9 +311,14 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         strangers: tally.strangers,
         coverage: Coverage { elsewhere: ghosts::elsewhere(snapshot), ..tally.coverage },
         pairs: pairs::find(snapshot, owners, query),
+        snat,
     }
 }
 
-fn takes_holder(snapshot: &Snapshot, selection: &Selection, holder: ProcessIndex) -> bool {
-    snapshot.processes.get(holder.0 as usize).is_some_and(|process| selection.takes_process(process))
+/// Whether one of the holders was asked for, or nobody in particular.
+fn takes_any(snapshot: &Snapshot, selection: &Selection, holders: &[(ProcessIndex, u64)]) -> bool {
+    let taken = |holder: ProcessIndex| {
+        snapshot.processes.get(holder.0 as usize).is_some_and(|process| selection.takes_process(process))
+    };
+    !selection.by_process() || holders.iter().any(|(holder, _)| taken(*holder))
 }

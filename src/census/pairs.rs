@@ -249,7 +249,8 @@ struct Sum<'a> {
 
 impl Sum<'_> {
     fn add(&mut self, kept: usize, closed: usize) {
-        if !self.was_asked_for(kept) && !self.was_asked_for(closed) {
+        let everything = self.query.selection.is_everything();
+        if !(everything || self.was_asked_for(kept) || self.was_asked_for(closed)) {
             return;
         }
         let sockets = &self.snapshot.sockets;

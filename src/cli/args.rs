@@ -106,6 +106,9 @@ pub struct ReportArgs {
     /// Count in a range of local ports of your own, beside system, ephemeral and user (repeatable)
     #[arg(long = "port-range", value_name = "NAME=FIRST-LAST", help_heading = "Where and how to look")]
     pub port_ranges: Vec<String>,
+    /// Hold the connections to each destination against a NAT's budget of N ports, which all namespaces share
+    #[arg(long, value_name = "N", help_heading = "Where and how to look")]
+    pub snat_limit: Option<String>,
 
     /// Only sockets of this process (repeatable)
     #[arg(long = "pid", value_name = "PID", value_delimiter = ',', help_heading = "Filters")]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::args::{ColorArg, FormatArg, LookArgs, RecordArgs, ReportArgs, TcpInfoArg};
 use super::usage::UsageError;
 use super::values::{
-    parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range, parse_states,
+    parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range, parse_snat_limit,
+    parse_states,
 };
 use crate::capture::from::SavedLook;
 use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request, TcpInfoChoice};
@@ -114,6 +115,7 @@ impl ReportJob {
             selection: selection.clone(),
             port_ranges: read_port_ranges(&args.port_ranges)?,
             stuck_after: policy.stuck_after,
+            snat_limit: args.snat_limit.as_deref().map(parse_snat_limit).transpose()?,
         };
         Ok(Self {
             from: read_from(&args.look)?,
@@ -257,7 +259,7 @@ mod tests {
     fn every_option_reaches_what_it_is_about() {
         let job = job("--json --output out --netns 12 --exact --tcp-info all --stuck-after 5m -t 2 -v --color never \
                        --pid 1,2 --pid 3 --process a --unit b --container c --state close-wait,listen \
-                       --local 10.0.0.0/8 --peer :443 --port-range x=1-2 --port-range y=3")
+                       --local 10.0.0.0/8 --peer :443 --port-range x=1-2 --port-range y=3 --snat-limit 1024")
         .expect("all of it makes sense");
         assert_eq!(job.request.netns, NetNsChoice::Pid(12));
         assert_eq!(job.request.port_probe, PortProbeChoice::Exact);
@@ -271,6 +273,7 @@ mod tests {
         assert_eq!((&*selection.processes[0], &*selection.units[0], &*selection.containers[0]), ("a", "b", "c"));
         assert!(selection.states.is_some() && !selection.local.is_everything() && !selection.peer.is_everything());
         assert_eq!(job.query.port_ranges.iter().map(|range| range.last).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(job.query.snat_limit, Some(1024));
         assert_eq!((job.output.format, job.output.detail), (Format::Json, Detail::Full));
         assert_eq!(job.output.file.as_deref(), Some(std::path::Path::new("out")));
     }
@@ -299,6 +302,8 @@ mod tests {
             "--json --format table",
             "--port-range a=1-2 --port-range a=3-4",
             "--timeout 0",
+            "--snat-limit 0",
+            "--snat-limit 64k",
             "--pid 0",
             "--pid abc",
             "--unit=",

@@ -69,6 +69,16 @@ pub(super) fn parse_pid(option: &str, text: &str) -> Result<u32, UsageError> {
     })
 }
 
+/// Reads how many ports a NAT has for one destination.
+pub(super) fn parse_snat_limit(text: &str) -> Result<u32, UsageError> {
+    text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+        UsageError::new(
+            format!("--snat-limit: `{text}` is not a number of ports"),
+            "write what the NAT has for one destination, as a whole number: 1024, 55000, 64512",
+        )
+    })
+}
+
 /// Reads the states of all `--state` options; `None` when there are none, which lets every state through.
 pub(super) fn parse_states(texts: &[String]) -> Result<Option<StateMask>, UsageError> {
     let mut mask: Option<StateMask> = None;

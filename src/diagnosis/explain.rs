@@ -112,6 +112,18 @@ const EXPLANATIONS: &[Explanation] = &[
              ESTABLISHED for fewer connections or more addresses. A wider range buys time.",
     },
     Explanation {
+        rule: Rule::SnatBudget,
+        means: "A NAT between this host and others gives each connection a port of its own, and has only so many for each \
+             destination. Everything that leaves under the same address shares them. When they are used up it drops the SYN: \
+             connect() hangs and times out, and no error says why.",
+        measured: "With --snat-limit N only: the connections to each address and port of another host, from all sources and \
+             namespaces, in every state, against N. Loopback, link-local and this host's own addresses are left out. The \
+             mappings that a NAT keeps after a connection has ended here are not visible from here, nor are other hosts behind \
+             the same address: at least so many are used. Graded by the thresholds of ports.",
+        to_do: "Keep connections and use them again; mend leaks; give the NAT more addresses, or the destination a way around \
+             it.",
+    },
+    Explanation {
         rule: Rule::BindPool,
         means: "bind() to port 0, and listen() without bind(), need a port that no socket of an overlapping address has. When \
              there is none they fail with EADDRINUSE.",

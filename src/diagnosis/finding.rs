@@ -19,6 +19,8 @@ pub enum Rule {
     AcceptStalled,
     /// Few ports are left to one destination.
     PortPool,
+    /// Few ports of a NAT are left to one destination, by the budget that the reader gave.
+    SnatBudget,
     /// Few ports are left for `bind()` to port 0.
     BindPool,
     /// A process holds descriptors of connections that are over.
@@ -178,6 +180,11 @@ pub enum Subject {
         /// The remote end.
         destination: Endpoint,
     },
+    /// Connections from this host, of all its namespaces, to a destination behind a NAT.
+    Snat {
+        /// The remote end.
+        destination: Endpoint,
+    },
     /// `bind()` of an address to port 0.
     BindPool {
         /// The namespace.
@@ -214,6 +221,7 @@ impl Subject {
         match self {
             Self::Process(_) => "process",
             Self::PortPool { .. } => "port_pool",
+            Self::Snat { .. } => "snat",
             Self::BindPool { .. } => "bind_pool",
             Self::Listener { .. } => "listener",
             Self::Peer { .. } => "peer",

@@ -57,7 +57,7 @@ fn nothing_found(scene: &Scene<'_>, findings: &[Finding]) -> String {
     let ports = match census.port_pools.iter().max_by(|a, b| share_of(a).total_cmp(&share_of(b))) {
         Some(pool) => {
             let used = percent(ports_share(pool.used, pool.usable));
-            format!("the fullest port pool is {used} used (to {})", pool.destination)
+            format!("the fullest port pool is {used} used (to {}{})", pool.destination, scene.place(pool.netns))
         }
         None => "no ports in use to any destination".to_owned(),
     };

@@ -26,6 +26,7 @@ mod remedy;
 mod scene;
 #[cfg(test)]
 mod scripted;
+mod snat_budget;
 mod time_wait_churn;
 
 use crate::census::Census;
@@ -53,6 +54,7 @@ pub const RULES: &[RuleEntry] = &[
     entry(Rule::ReceiveStalled, "receive_stalled", "open connections whose data nobody reads", receive_stalled::judge),
     entry(Rule::AcceptStalled, "accept_stalled", "a listener whose program does not accept", accept_stalled::judge),
     entry(Rule::PortPool, "port_pool", "few ports left to one destination", port_pool::judge),
+    entry(Rule::SnatBudget, "snat_budget", "few ports of a NAT left to one destination", snat_budget::judge),
     entry(Rule::BindPool, "bind_pool", "few ports left for bind() to port 0", bind_pool::judge),
     entry(Rule::GhostSockets, "ghost_sockets", "descriptors of connections that are over", ghost_sockets::judge),
     entry(Rule::FdLimit, "fd_limit", "few descriptors left", fd_limit::judge),
@@ -176,6 +178,7 @@ mod tests {
         script.strangers(stuck(50, 600), crate::attribution::Unresolved::NoHolderSeen, peer);
         let pool = script.pool(peer, 20_000);
         (pool.states[TcpState::TimeWait], pool.holders) = (20_000, vec![(process, 20_000)]);
+        script.snat(peer, 900, process);
         script.bind_pool("0.0.0.0", USABLE);
         script.listener(process, 40_000).waiting = 129;
         let stalled = script.listener(process, 3_306);

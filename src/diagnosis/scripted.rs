@@ -7,6 +7,7 @@ use crate::attribution::Unresolved;
 use crate::census::age::Age;
 use crate::census::pairs::{EndHolder, FinWaits, PairCensus, PairEnd, Pairs};
 use crate::census::pools::{BindPool, PortPool};
+use crate::census::snat::SnatBudget;
 use crate::census::{
     Census, CloseWaitCensus, Coverage, Direction, GhostCensus, ListenerCensus, PeerCensus, ProcessCensus,
     StrangerCensus, Unowned, UnreadCensus,
@@ -112,6 +113,7 @@ impl Script {
             strangers: Vec::new(),
             coverage: Coverage::default(),
             pairs: Pairs::default(),
+            snat: Vec::new(),
         };
         Self { snapshot, census, policy: Policy::default() }
     }
@@ -258,6 +260,22 @@ impl Script {
             holders_unseen: 0,
         });
         self.census.port_pools.last_mut().expect("just pushed")
+    }
+
+    /// So many open connections of the process to the destination, held against a NAT's budget of 1,024.
+    pub(super) fn snat(&mut self, destination: Endpoint, used: u64, process: ProcessIndex) -> &mut SnatBudget {
+        let mut states = StateCounts::default();
+        states[TcpState::Established] = used;
+        self.census.snat.push(SnatBudget {
+            destination,
+            used,
+            limit: 1_024,
+            states,
+            sources: vec![((NetNsIndex(0), address(HERE)), used)],
+            holders: vec![(process, used)],
+            holders_unseen: 0,
+        });
+        self.census.snat.last_mut().expect("just pushed")
     }
 
     pub(super) fn bind_pool(&mut self, at: &str, used: u32) {

@@ -3,6 +3,7 @@
 mod findings;
 mod pairs;
 mod rows;
+mod snat;
 mod walls;
 
 use std::io::{self, Write};
@@ -13,6 +14,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use self::findings::FindingRow;
 use self::pairs::PairRow;
 use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow, StrangerRow};
+use self::snat::SnatRow;
 use self::walls::Wall;
 use super::words::scan_token;
 use crate::model::snapshot::{Names, Snapshot};
@@ -75,6 +77,7 @@ struct Document<'a> {
     coverage: CoverageRow<'a>,
     pairs: Vec<PairRow<'a>>,
     pairs_ambiguous: u64,
+    snat: Vec<SnatRow<'a>>,
 }
 
 #[derive(serde::Serialize)]
@@ -100,6 +103,7 @@ struct SourceRow<'a> {
 struct QueryRow {
     filtered: bool,
     stuck_after_s: f64,
+    snat_limit: Option<u32>,
 }
 
 #[derive(serde::Serialize)]
@@ -152,6 +156,7 @@ impl<'a> Document<'a> {
             query: QueryRow {
                 filtered: !report.query.selection.is_everything(),
                 stuck_after_s: seconds(report.query.stuck_after),
+                snat_limit: report.query.snat_limit,
             },
             verdict: report.verdict.token(),
             headline: &report.headline,
@@ -170,6 +175,7 @@ impl<'a> Document<'a> {
             coverage: coverage(report),
             pairs: census.pairs.rows.iter().map(|row| PairRow::of(report, row)).collect(),
             pairs_ambiguous: census.pairs.ambiguous,
+            snat: census.snat.iter().map(|budget| SnatRow::of(report, budget)).collect(),
         })
     }
 }

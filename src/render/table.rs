@@ -10,6 +10,7 @@ mod pools;
 mod processes;
 mod prose;
 pub(super) mod sheet;
+mod snat;
 mod states;
 
 use std::io::{self, Write};
@@ -35,6 +36,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
         namespaces::write(report, &mut sheet);
         processes::write(report, &mut sheet);
         pools::write_destinations(report, &mut sheet);
+        snat::write(report, &mut sheet);
         pairs::write(report, &mut sheet);
         states::write_process_ranges(report, &mut sheet);
         states::write_ranges(report, &mut sheet);
@@ -49,5 +51,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
 
 /// Whether nobody needs the tables: nothing is wrong, and the reader asked for nothing in particular.
 fn is_quiet(report: &Report<'_>, page: &Page) -> bool {
-    report.verdict == Verdict::Ok && page.detail == Detail::Brief && report.query.selection.is_everything()
+    let query = report.query;
+    let asked = !query.selection.is_everything() || query.snat_limit.is_some();
+    report.verdict == Verdict::Ok && page.detail == Detail::Brief && !asked
 }

@@ -109,10 +109,12 @@ pub(super) fn route(pool: &PortPool) -> String {
     }
 }
 
-/// The share that is used; all of it when there is nothing to use.
+/// The share of ports that is used; all of it when there is nothing to use.
 pub(super) fn share(used: u32, usable: u32) -> f64 {
-    match usable {
-        0 => 1.0,
-        usable => f64::from(used) / f64::from(usable),
-    }
+    share_of(used.into(), usable.into())
+}
+
+/// The share that is used; all of it when there is nothing to use.
+pub(super) fn share_of(used: u64, of: u64) -> f64 {
+    if of == 0 { 1.0 } else { used as f64 / of as f64 }
 }

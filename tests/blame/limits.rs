@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use crate::roles::FEW_DESCRIPTORS;
 use crate::stage::{Look, SERVER, assert_says, blamed, connected, evidence, grade, look, look_until};
+use crate::support::neighbour::{HERE, Neighbour, THERE};
 use crate::support::player::Player;
-use crate::support::{close_wait, entry, in_netns, listen, set_sysctl, wait_until};
+use crate::support::{can_make_veth, close_wait, entry, in_netns, listen, set_sysctl, skip, wait_until};
 
 fn me() -> u32 {
     std::process::id()
@@ -149,6 +150,38 @@ fn time_wait_is_churn_until_it_may_be_taken_over() {
             again.extend(TcpStream::connect(SERVER).ok());
             again.len() == 100
         });
+    });
+}
+
+#[test]
+fn a_nat_budget_is_shared_by_all_that_leaves_and_by_nothing_that_stays() {
+    let test = "limits::a_nat_budget_is_shared_by_all_that_leaves_and_by_nothing_that_stays";
+    if !can_make_veth() {
+        return skip(test, "needs a veth pair, so that there is another host");
+    }
+    in_netns(test, || {
+        let neighbour = Neighbour::linked();
+        let there = neighbour.visit(|| listen(&format!("{THERE}:443")));
+        let (here, at_home) = (listen(&format!("{HERE}:8000")), listen(SERVER));
+        let mut open: Vec<_> = (0..49).map(|_| connected(&there)).collect();
+        open.extend((0..70).flat_map(|_| [connected(&at_home), connected(&here)]));
+        // Clients from there share no budget of ours.
+        let clients: Vec<_> = (0..70)
+            .map(|_| (neighbour.visit(|| TcpStream::connect((HERE, 8000)).expect("connects")), here.accept()))
+            .collect();
+        assert_eq!(look(&[]).report["snat"], json!([]));
+        let budget = ["--snat-limit", "100"];
+        look(&budget).nothing_of("snat_budget");
+        open.push(connected(&there));
+        let look = look(&budget);
+        let finding = look.only("snat_budget");
+        assert_eq!(grade(finding), ("warning", "likely"));
+        assert_says(finding, &format!("NAT ports to {THERE}:443: 50 of 100 used, at most 50 left"));
+        assert_eq!(finding["subject"], json!({"kind": "snat", "destination": format!("{THERE}:443")}));
+        let rows = look.report["snat"].as_array().expect("a list");
+        assert_eq!(rows.len(), 1, "{rows:#?}");
+        assert_eq!((&rows[0]["used"], &rows[0]["holders"][0]["pid"]), (&json!(50), &json!(me())));
+        drop(clients);
     });
 }
 

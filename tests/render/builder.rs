@@ -81,7 +81,7 @@ fn taken_at() -> SystemTime {
 }
 
 pub(crate) fn query(selection: Selection) -> Query {
-    Query { selection, port_ranges: Vec::new(), stuck_after: Duration::from_secs(60) }
+    Query { selection, port_ranges: Vec::new(), stuck_after: Duration::from_secs(60), snat_limit: None }
 }
 
 /// A host of which everything could be read, and nothing runs on it.
@@ -146,6 +146,7 @@ pub(crate) fn empty_host() -> Story {
         strangers: Vec::new(),
         coverage: Coverage::default(),
         pairs: Pairs::default(),
+        snat: Vec::new(),
     };
     let policy = Policy::default();
     let query = query(Selection::default());

@@ -89,6 +89,11 @@ pub(super) enum SubjectRow<'a> {
         /// The remote end.
         destination: String,
     },
+    /// Connections to a destination behind a NAT.
+    Snat {
+        /// The remote end.
+        destination: String,
+    },
     /// `bind()` of an address to port 0.
     BindPool {
         /// The namespace.
@@ -141,6 +146,7 @@ impl<'a> SubjectRow<'a> {
             Subject::PortPool { netns, source, destination } => {
                 Self::PortPool { netns: inode(netns), source, destination: destination.to_string() }
             }
+            Subject::Snat { destination } => Self::Snat { destination: destination.to_string() },
             Subject::BindPool { netns, address } => Self::BindPool { netns: inode(netns), address },
             Subject::Listener { netns, local } => Self::Listener { netns: inode(netns), local: local.to_string() },
             Subject::Peer { netns, direction, endpoint } => Self::Peer {

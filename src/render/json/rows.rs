@@ -52,14 +52,15 @@ fn known_or_null<T>(list: Vec<T>, unseen: u64) -> Option<Vec<T>> {
 
 /// A process in a list of holders, and how many of the sockets it holds.
 #[derive(serde::Serialize)]
-struct Holder<'a> {
+pub(super) struct Holder<'a> {
     pid: Option<u32>,
     name: Option<&'a str>,
     count: u64,
 }
 
 impl<'a> Holder<'a> {
-    fn list(report: &'a Report<'_>, holders: &[(ProcessIndex, u64)], unseen: u64) -> Option<Vec<Self>> {
+    /// The holders; null when there are some and none could be seen.
+    pub(super) fn list(report: &'a Report<'_>, holders: &[(ProcessIndex, u64)], unseen: u64) -> Option<Vec<Self>> {
         let holder = |(index, count): &(ProcessIndex, u64)| {
             let Who { pid, name } = Who::of(report, *index);
             Self { pid, name, count: *count }

@@ -43,6 +43,10 @@ pub(super) fn of<'a>(report: &'a Report<'_>) -> Vec<Wall<'a>> {
         }
         walls.extend(namespace.conntrack.map(|usage| wall("conntrack", &Subject::Namespace(netns), usage)));
     }
+    walls.extend(report.census.snat.first().map(|budget| {
+        let usage = Usage { used: budget.used, limit: budget.limit.into() };
+        wall("snat", &Subject::Snat { destination: budget.destination }, usage)
+    }));
     walls.extend(nearest_fd_limit(report).map(|(index, usage)| wall("fds", &Subject::Process(index), usage)));
     let limits = &report.snapshot.limits;
     for (kind, usage) in [("file_max", limits.files), ("orphans", limits.orphans), ("tcp_mem", limits.tcp_mem_pages)] {

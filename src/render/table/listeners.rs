@@ -24,8 +24,8 @@ pub(super) fn write_listeners(report: &Report<'_>, sheet: &mut Sheet) {
         Column::new("waiting of limit", Align::Right, 0),
         Column::new("closed unaccepted", Align::Right, 0),
         Column::new("oldest", Align::Right, 2),
+        Column::new("namespace", Align::Left, 1),
         Column::new("listener", Align::Left, 1),
-        Column::new("namespace", Align::Left, 3),
         Column::new("note", Align::Left, 4),
     ]);
     let shown = rows_shown(sheet.page(), rows.len());
@@ -36,8 +36,8 @@ pub(super) fn write_listeners(report: &Report<'_>, sheet: &mut Sheet) {
             waiting(row),
             count(row.close_wait_not_accepted),
             row.oldest_not_accepted.as_ref().map(lower_bound).unwrap_or_default(),
-            several(&holders),
             netns_label(report, row.netns),
+            several(&holders),
             if row.in_ephemeral_range { "in the ephemeral range".to_owned() } else { String::new() },
         ]);
     }

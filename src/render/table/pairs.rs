@@ -2,7 +2,7 @@
 
 use super::grid::{Align, Column, Grid};
 use super::sheet::{Sheet, rows_shown};
-use crate::census::pairs::{EndHolder, PairCensus, PairEnd};
+use crate::census::pairs::{EndHolder, PairCensus};
 use crate::model::wording::{count, counted};
 use crate::render::words::{netns_label, process_label};
 use crate::report::Report;
@@ -14,8 +14,8 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
         let mut grid = Grid::new(vec![
             Column::new("BOTH ENDS", Align::Left, 0),
             Column::new("close-wait", Align::Right, 0),
-            Column::new("not closed by", Align::Left, 1),
-            Column::new("closed by", Align::Left, 1),
+            Column::new("kept by ← closed by", Align::Left, 1),
+            Column::new("namespaces", Align::Left, 1),
             Column::new("fin-wait", Align::Left, 2),
         ]);
         let shown = rows_shown(sheet.page(), pairs.rows.len());
@@ -23,8 +23,8 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
             grid.push(vec![
                 format!("  {} → {}", row.client, row.server),
                 count(row.count),
-                end(report, &row.kept),
-                end(report, &row.closed),
+                format!("{} ← {}", holder(report, row.kept.holder), holder(report, row.closed.holder)),
+                places(report, row),
                 waiting(row),
             ]);
         }
@@ -38,21 +38,21 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
     }
 }
 
-/// `nginx[12] in web`, and what stands between the program and the connection.
-fn end(report: &Report<'_>, end: &PairEnd) -> String {
-    let name = |process| process_label(report, process);
-    let who = match end.holder {
-        EndHolder::Held(process) => name(process),
-        EndHolder::NotAccepted(Some(process)) => format!("{}, not accepted", name(process)),
+/// The program that has the end, or had it as far as can be told.
+fn holder(report: &Report<'_>, holder: EndHolder) -> String {
+    match holder {
+        EndHolder::Held(process) | EndHolder::Kernel(Some(process)) => process_label(report, process),
+        EndHolder::NotAccepted(Some(process)) => format!("{} (not accepted)", process_label(report, process)),
         EndHolder::NotAccepted(None) => "not accepted".to_owned(),
-        EndHolder::Kernel(Some(process)) => format!("{} (listens)", name(process)),
         EndHolder::Kernel(None) => "no longer known".to_owned(),
         EndHolder::Unseen => "unseen".to_owned(),
-    };
-    match netns_label(report, end.netns) {
-        namespace if namespace.is_empty() => who,
-        namespace => format!("{who} in {namespace}"),
     }
+}
+
+/// `web ← db`; `web` when both ends are there; nothing where there is only one.
+fn places(report: &Report<'_>, row: &PairCensus) -> String {
+    let (kept, closed) = (netns_label(report, row.kept.netns), netns_label(report, row.closed.netns));
+    if row.kept.netns == row.closed.netns { kept } else { format!("{kept} ← {closed}") }
 }
 
 fn waiting(row: &PairCensus) -> String {

@@ -2,11 +2,12 @@
 
 use super::grid::{Align, Column, Grid};
 use super::sheet::{Sheet, rows_shown};
-use super::states::in_words;
+use super::states::{in_words, mostly};
 use crate::census::pools::{BindPool, Doubt, PortPool};
+use crate::model::process::ProcessIndex;
 use crate::model::wording::{count, percent};
 use crate::render::Detail;
-use crate::render::words::{between, doubt_phrase, netns_label, process_label, process_name, route, share};
+use crate::render::words::{between, doubt_phrase, netns_label, process_label, route, share};
 use crate::report::Report;
 
 /// Writes the pools of `connect()`.
@@ -20,8 +21,8 @@ pub(super) fn write_destinations(report: &Report<'_>, sheet: &mut Sheet) {
         Column::new("used of usable", Align::Right, 0),
         Column::new("share", Align::Right, 3),
         Column::new("left", Align::Right, 0),
+        Column::new("namespace", Align::Left, 1),
         Column::new("mostly", Align::Left, 1),
-        Column::new("namespace", Align::Left, 2),
         Column::new("bound", Align::Right, 4),
         Column::new("by state", Align::Left, 5),
         Column::new("holders", Align::Left, 6),
@@ -33,11 +34,11 @@ pub(super) fn write_destinations(report: &Report<'_>, sheet: &mut Sheet) {
             used_of(pool.used, pool.usable),
             percent(share(pool.used, pool.usable)),
             between(pool.remaining_at_least, pool.remaining),
-            mostly(report, pool),
             netns_label(report, pool.netns),
+            mostly(report, &pool.states, &pool.holders),
             count(u64::from(pool.blocked)),
             in_words(&pool.states).join(", "),
-            holders(report, pool),
+            holders(report, &pool.holders),
         ]);
     }
     sheet.grid(&grid, pools.len() - shown, &rest_of(&pools[shown..]));
@@ -93,28 +94,17 @@ fn used_of(used: u32, usable: u32) -> String {
     format!("{} of {}", count(u64::from(used)), count(u64::from(usable)))
 }
 
-fn mostly(report: &Report<'_>, pool: &PortPool) -> String {
-    let Some((state, sockets)) = pool.states.iter().max_by_key(|(_, sockets)| *sockets).filter(|(_, most)| *most > 0)
-    else {
-        return String::new();
-    };
-    match pool.holders.first() {
-        Some((process, held)) if held * 2 > sockets => format!("{state} of {}", process_name(report, *process)),
-        _ => state.to_string(),
-    }
-}
-
-fn holders(report: &Report<'_>, pool: &PortPool) -> String {
+/// The first few holders with their counts.
+pub(super) fn holders(report: &Report<'_>, holders: &[(ProcessIndex, u64)]) -> String {
     /// Holders that a cell names.
     const NAMED: usize = 3;
-    let mut names: Vec<String> = pool
-        .holders
+    let mut names: Vec<String> = holders
         .iter()
         .take(NAMED)
         .map(|(process, sockets)| format!("{} {}", process_label(report, *process), count(*sockets)))
         .collect();
-    if pool.holders.len() > NAMED {
-        names.push(format!("{} more", pool.holders.len() - NAMED));
+    if holders.len() > NAMED {
+        names.push(format!("{} more", holders.len() - NAMED));
     }
     names.join(", ")
 }

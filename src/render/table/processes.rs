@@ -54,6 +54,7 @@ fn columns() -> Vec<Column> {
     vec![
         Column::new("PROCESSES", Align::Left, 0),
         Column::new("pid", Align::Right, 0),
+        Column::new("namespace", Align::Left, 1),
         Column::new("unit", Align::Left, 4),
         Column::new("close-wait", Align::Right, 0),
         Column::new("stuck", Align::Right, 6),
@@ -63,7 +64,6 @@ fn columns() -> Vec<Column> {
         Column::new("listen", Align::Right, 12),
         Column::new("sockets", Align::Right, 11),
         Column::new("descriptors", Align::Right, 3),
-        Column::new("namespace", Align::Left, 5),
         Column::new("user", Align::Left, 7),
         Column::new("container", Align::Left, 8),
         Column::new("running", Align::Right, 10),
@@ -80,6 +80,7 @@ fn cells(report: &Report<'_>, row: &ProcessCensus) -> Vec<String> {
     vec![
         format!("  {}", process_name(report, row.process)),
         process.map_or_else(String::new, |process| process.key.pid.to_string()),
+        netns_label(report, row.netns),
         placement.and_then(|placement| placement.unit.as_deref()).map(name).unwrap_or_default(),
         count(row.close_wait.count),
         count(row.close_wait.stuck),
@@ -89,7 +90,6 @@ fn cells(report: &Report<'_>, row: &ProcessCensus) -> Vec<String> {
         count(row.states[TcpState::Listen]),
         count(row.states.total()),
         process.map_or_else(String::new, descriptors),
-        netns_label(report, row.netns),
         process.map_or_else(String::new, user),
         container.map(short_id).as_deref().map(name).unwrap_or_default(),
         process.and_then(|process| process.started_at).map(|at| running(at, report)).unwrap_or_default(),
@@ -158,8 +158,8 @@ fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
         Column::new("stuck", Align::Right, 2),
         Column::new("oldest", Align::Right, 0),
         Column::new("unread bytes", Align::Right, 3),
+        Column::new("namespace", Align::Left, 1),
         Column::new("mostly to", Align::Left, 1),
-        Column::new("namespace", Align::Left, 4),
     ]);
     let shown = rows_shown(sheet.page(), rows.len());
     for row in &rows[..shown] {
@@ -171,8 +171,8 @@ fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
             count(row.close_wait.stuck),
             oldest(&row.close_wait),
             count(row.close_wait.unread_bytes),
-            peer.map(|(peer, _)| peer.to_string()).unwrap_or_default(),
             netns_label(report, row.netns),
+            peer.map(|(peer, _)| peer.to_string()).unwrap_or_default(),
         ]);
     }
     let rest: u64 = rows[shown..].iter().map(|row| row.close_wait.count).sum();

@@ -3,11 +3,12 @@
 use super::grid::{Align, Column, Grid};
 use super::sheet::{Sheet, rows_shown};
 use crate::census::PortRangeCensus;
+use crate::model::process::ProcessIndex;
 use crate::model::selection::{EndpointFilter, Selection};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
 use crate::model::wording::count;
-use crate::render::words::process_label;
+use crate::render::words::{process_label, process_name};
 use crate::report::Report;
 
 /// The states that have a column of their own; the others are summed up in one.
@@ -24,6 +25,17 @@ const ALWAYS: [TcpState; 4] = [TcpState::Established, TcpState::CloseWait, TcpSt
 /// The states that there are, with their counts: `CLOSE-WAIT 12`.
 pub(super) fn in_words(states: &StateCounts) -> Vec<String> {
     states.iter().filter(|(_, sockets)| *sockets > 0).map(|(state, sockets)| item(state, sockets)).collect()
+}
+
+/// The state that most of the sockets are in, and whose they are: `CLOSE-WAIT of telegraf`.
+pub(super) fn mostly(report: &Report<'_>, states: &StateCounts, holders: &[(ProcessIndex, u64)]) -> String {
+    let Some((state, sockets)) = states.iter().max_by_key(|(_, sockets)| *sockets).filter(|(_, most)| *most > 0) else {
+        return String::new();
+    };
+    match holders.first() {
+        Some((process, held)) if held * 2 > sockets => format!("{state} of {}", process_name(report, *process)),
+        _ => state.to_string(),
+    }
 }
 
 /// Writes what was asked for, when that is not everything.
@@ -54,7 +66,7 @@ pub(super) fn write_ranges(report: &Report<'_>, sheet: &mut Sheet) {
     columns.extend(state_columns());
     let mut grid = Grid::new(columns);
     for row in ranges {
-        let mut cells = vec![format!("  {}", printable(&row.name)), bounds(row)];
+        let mut cells = vec![format!("  {}", printable(&row.name)), bounds(report, row)];
         cells.extend(state_cells(&row.states));
         grid.push(cells);
     }
@@ -89,7 +101,13 @@ pub(super) fn write_process_ranges(report: &Report<'_>, sheet: &mut Sheet) {
     }
 }
 
-fn bounds(row: &PortRangeCensus) -> String {
+/// The ports of the range; of `ephemeral`, when the namespaces have other ones each, a word for that.
+fn bounds(report: &Report<'_>, row: &PortRangeCensus) -> String {
+    let mut ephemeral = report.snapshot.namespaces.iter().map(|namespace| namespace.ports.range);
+    let first = ephemeral.next();
+    if row.name == "ephemeral" && !ephemeral.all(|range| Some(range) == first) {
+        return "of each namespace".to_owned();
+    }
     row.bounds.map_or_else(|| "not known".to_owned(), |(first, last)| format!("{first}–{last}"))
 }
 
