@@ -33,9 +33,6 @@ pub enum FromError {
     /// It is larger than what is read.
     #[error("it is larger than {} MiB", MAX_FILE_BYTES >> 20)]
     TooLarge,
-    /// Nothing is in it.
-    #[error("it is empty")]
-    Empty,
     /// It is a recording, and cannot be used.
     #[error("{0}")]
     Recording(#[from] RecordingError),
@@ -54,7 +51,6 @@ impl FromError {
         match self {
             Self::Read(_) => "name a file that can be read, or `-` for standard input",
             Self::TooLarge => "is it the right file? no look at a host is so large",
-            Self::Empty => "save one with `closewatch record FILE`",
             Self::RangeOfRecording => "leave --ephemeral-range away",
             Self::Text(error) => error.hint(),
             Self::Recording(RecordingError::Frame(FrameError::Version { .. })) => "read it with a newer closewatch",
@@ -107,9 +103,6 @@ impl SavedLook {
 /// # Errors
 /// When it is nothing that is known, or when nothing to look at is left of it.
 pub fn read(bytes: &[u8], saved_at: SystemTime, ephemeral: Option<EphemeralRange>) -> Result<Snapshot, FromError> {
-    if bytes.is_empty() {
-        return Err(FromError::Empty);
-    }
     if !recording::is_recording(bytes) {
         return Ok(saved_text::read(bytes, saved_at, ephemeral)?);
     }
@@ -126,7 +119,7 @@ mod tests {
     #[test]
     fn the_content_decides() {
         let read = |bytes: &[u8]| read(bytes, SystemTime::UNIX_EPOCH, None);
-        assert!(matches!(read(b""), Err(FromError::Empty)));
+        assert!(matches!(read(b""), Err(FromError::Text(SavedTextError::Empty))));
         assert!(matches!(read(b"\x7fELF"), Err(FromError::Text(_))));
         assert!(matches!(read(b"closewatch.recording/1\n"), Err(FromError::Recording(_))));
         assert!(read(b"ESTAB 0 0 10.0.0.1:40000 10.0.0.2:80\n").is_ok());

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, SystemTime};
 
 use closewatch::model::ports::{EphemeralRange, PortSettings, TimeWaitReuse};
-use closewatch::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
+use closewatch::model::process::{ContainerRuntime, Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::snapshot::{
     Gap, Hides, Host, HostLimits, Namespace, NetNs, PortAnswer, PortAnswers, ProcessScan, Snapshot, SockStat,
     SourceKind, TcpCounters, Usage,
@@ -45,6 +45,7 @@ pub fn snapshot() -> impl Strategy<Value = Snapshot> {
                 limits,
                 gaps,
                 file: None,
+                ghosts: None,
             },
         )
     })
@@ -131,9 +132,13 @@ fn namespace() -> impl Strategy<Value = Namespace> {
         syn_retransmits: counters[6],
         time_wait_recycled: counters[7],
     });
-    let id = (option::of(number()), text()).prop_map(|(inode, name)| NetNs { inode, name });
-    (id, settings(), option::of(sockstat), counters, option::of(usage()), answers(), span()).prop_map(
-        |(id, ports, sockstat, counters, conntrack, answers, took)| Namespace {
+    let id = (option::of(number()), text(), placement()).prop_map(|(inode, name, placement)| {
+        let Placement { unit, container, runtime, pod } = placement;
+        NetNs { inode, name, container, runtime, pod, unit }
+    });
+    let source = select(&[SourceKind::Netlink, SourceKind::ProcText][..]);
+    (id, settings(), option::of(sockstat), counters, option::of(usage()), answers(), span(), source).prop_map(
+        |(id, ports, sockstat, counters, conntrack, answers, took, source)| Namespace {
             id,
             ports,
             sockstat,
@@ -141,8 +146,15 @@ fn namespace() -> impl Strategy<Value = Namespace> {
             conntrack,
             answers,
             took,
+            source,
         },
     )
+}
+
+fn placement() -> impl Strategy<Value = Placement> {
+    let runtime = select(&[ContainerRuntime::Docker, ContainerRuntime::CriO, ContainerRuntime::Lxc][..]);
+    (option::of(text()), option::of(text()), option::of(runtime), option::of(text()))
+        .prop_map(|(unit, container, runtime, pod)| Placement { unit, container, runtime, pod })
 }
 
 fn settings() -> impl Strategy<Value = PortSettings> {
@@ -179,8 +191,6 @@ fn process() -> impl Strategy<Value = Process> {
         vec(any::<u8>(), 0..9).prop_map(OsString::from_vec),
         Just("/usr/bin/telegraf (deleted)".into()),
     ];
-    let placement =
-        (option::of(text()), option::of(text())).prop_map(|(unit, container)| Placement { unit, container });
     let runtime = select(
         &[
             Runtime::Go,
@@ -195,7 +205,7 @@ fn process() -> impl Strategy<Value = Process> {
         ][..],
     );
     let who = (key, text(), option::of(moment()), option::of(exe), option::of(small()), option::of(text()));
-    let what = (option::of(placement), option::of(number()), option::of(number()), option::of(number()), runtime);
+    let what = (option::of(placement()), option::of(number()), option::of(number()), option::of(number()), runtime);
     (who, what).prop_map(
         |((key, name, started_at, exe, uid, user), (placement, netns, fds_open, fds_limit, runtime))| Process {
             key,

@@ -13,7 +13,7 @@ use crate::{arbitrary, sample, verdict_on};
 
 /// Fails when the damaged bytes read as if nothing had happened.
 fn assert_honest(original: &Snapshot, damaged: &[u8], how: &dyn Display) {
-    let snapshot = match read(damaged) {
+    let snapshot = match read(damaged, std::time::SystemTime::UNIX_EPOCH, None) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             let text = error.to_string();

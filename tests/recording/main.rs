@@ -26,7 +26,12 @@ use proptest::prelude::{ProptestConfig, proptest};
 /// What `report` prints about the snapshot, in one format, and its verdict.
 pub fn report_on(snapshot: &Snapshot, format: Format) -> (String, Verdict) {
     let policy = Policy::default();
-    let query = Query { selection: Selection::default(), port_ranges: Vec::new(), stuck_after: policy.stuck_after };
+    let query = Query {
+        selection: Selection::default(),
+        port_ranges: Vec::new(),
+        stuck_after: policy.stuck_after,
+        snat_limit: None,
+    };
     let report = report::build(snapshot, &query, &policy);
     let page = Page { width: Some(100), color: Color::Off, detail: Detail::Full };
     let mut bytes = Vec::new();
@@ -37,7 +42,12 @@ pub fn report_on(snapshot: &Snapshot, format: Format) -> (String, Verdict) {
 /// The verdict on the snapshot.
 pub fn verdict_on(snapshot: &Snapshot) -> Verdict {
     let policy = Policy::default();
-    let query = Query { selection: Selection::default(), port_ranges: Vec::new(), stuck_after: policy.stuck_after };
+    let query = Query {
+        selection: Selection::default(),
+        port_ranges: Vec::new(),
+        stuck_after: policy.stuck_after,
+        snat_limit: None,
+    };
     report::build(snapshot, &query, &policy).verdict
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use closewatch::model::ghost::{Ghost, GhostEnd, GhostScan};
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::snapshot::{
@@ -45,8 +46,8 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
     };
     let holding =
         |nth: u32| Holding { inode: Inode(500_000 + u64::from(nth)), process: ProcessIndex(nth % 2), fd: 3 + nth };
-    let in_unit = Placement { unit: Some("telegraf.service".to_owned()), container: None };
-    let in_container = Placement { unit: None, container: Some("0a1b2c3d4e5f".repeat(5) + "0a1b") };
+    let in_unit = Placement { unit: Some("telegraf.service".to_owned()), ..Placement::default() };
+    let in_container = Placement { container: Some("0a1b2c3d4e5f".repeat(5) + "0a1b"), ..Placement::default() };
     Snapshot {
         taken_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_763_804_298_250),
         host: Host {
@@ -69,13 +70,30 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
             count: 1,
         }],
         file: None,
+        ghosts: Some(GhostScan {
+            ghosts: vec![Ghost {
+                holding: Holding { inode: Inode(900_000), process: ProcessIndex(0), fd: 4_000 },
+                end: GhostEnd::Ended,
+                local: Some(Endpoint::new("10.0.0.5".parse().expect("an address"), 40_001)),
+                untouched: true,
+                silent_for: Some(Duration::from_secs(90)),
+            }],
+            undecided: vec![ProcessIndex(1)],
+        }),
     }
 }
 
 fn namespace(nth: u64, name: &str) -> Namespace {
     let local = Endpoint::new("10.0.0.5".parse().expect("an address"), 40_000);
     Namespace {
-        id: NetNs { inode: Some(4_026_531_840 + nth), name: name.to_owned() },
+        id: NetNs {
+            inode: Some(4_026_531_840 + nth),
+            name: name.to_owned(),
+            container: None,
+            runtime: None,
+            pod: None,
+            unit: Some("telegraf.service".to_owned()),
+        },
         ports: PortSettings {
             range: Some(EphemeralRange { first: 32_768, last: 33_167 }),
             reserved: Some(PortSet::from_iter([33_060, 33_061, 40_000])),
@@ -90,6 +108,7 @@ fn namespace(nth: u64, name: &str) -> Namespace {
         conntrack: None,
         answers: PortAnswers { bind: BTreeMap::from([(local, PortAnswer::Refused)]), ..PortAnswers::default() },
         took: Duration::from_millis(84),
+        source: SourceKind::Netlink,
     }
 }
 
