@@ -111,7 +111,7 @@ pub(super) fn elsewhere(snapshot: &Snapshot) -> Option<u64> {
     let stats: Option<Vec<_>> = snapshot.namespaces.iter().map(|namespace| namespace.sockstat).collect();
     let stats = stats?;
     let alloc = stats.iter().map(|stat| stat.alloc).max()?;
-    let in_use: u64 = stats.iter().map(|stat| stat.inuse).sum();
+    let in_use: u64 = stats.iter().map(|stat| stat.inuse).fold(0, u64::saturating_add);
     // What is bound and no more is allocated, and not in use.
     let bound = snapshot.sockets.iter().filter(|socket| socket.state == TcpState::BoundInactive);
     let ghosts: HashSet<Inode> =

@@ -13,12 +13,18 @@ mod hostile;
 mod live;
 mod sample;
 
+use std::time::Duration;
+
 use closewatch::capture::recording::{decode, encode};
 use closewatch::census::Query;
 use closewatch::diagnosis::finding::Verdict;
 use closewatch::diagnosis::policy::Policy;
+use closewatch::model::ghost::{Ghost, GhostEnd, GhostScan};
+use closewatch::model::process::{Holding, ProcessIndex};
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{Names, RecordingNote, SavedFile, Snapshot};
+use closewatch::model::socket::Inode;
+use closewatch::model::tuple::Endpoint;
 use closewatch::render::{Color, Detail, Format, Page, render};
 use closewatch::report;
 use proptest::prelude::{ProptestConfig, proptest};
@@ -81,4 +87,21 @@ proptest! {
         assert_eq!(report_on(&read, Format::Json), report_on(&snapshot, Format::Json));
         assert_eq!(report_on(&read, Format::Table).1, verdict);
     }
+}
+
+#[test]
+fn ghosts_read_back_to_the_letter() {
+    let mut snapshot = sample::leaking_host(4);
+    snapshot.ghosts = Some(GhostScan {
+        ghosts: vec![Ghost {
+            holding: Holding { inode: Inode(900_000), process: ProcessIndex(0), fd: 4_000 },
+            end: GhostEnd::Refused,
+            local: Some(Endpoint::new("10.0.0.5".parse().expect("an address"), 40_001)),
+            untouched: true,
+            silent_for: Some(Duration::from_secs(90)),
+        }],
+        undecided: vec![ProcessIndex(1)],
+    });
+    let bytes = encode(&snapshot, Names::Real).expect("small");
+    assert_eq!(as_seen(decode(&bytes).expect("whole")), snapshot);
 }

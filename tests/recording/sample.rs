@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use closewatch::model::ghost::{Ghost, GhostEnd, GhostScan};
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::snapshot::{
@@ -70,16 +69,7 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
             count: 1,
         }],
         file: None,
-        ghosts: Some(GhostScan {
-            ghosts: vec![Ghost {
-                holding: Holding { inode: Inode(900_000), process: ProcessIndex(0), fd: 4_000 },
-                end: GhostEnd::Ended,
-                local: Some(Endpoint::new("10.0.0.5".parse().expect("an address"), 40_001)),
-                untouched: true,
-                silent_for: Some(Duration::from_secs(90)),
-            }],
-            undecided: vec![ProcessIndex(1)],
-        }),
+        ghosts: None,
     }
 }
 
@@ -92,7 +82,7 @@ fn namespace(nth: u64, name: &str) -> Namespace {
             container: None,
             runtime: None,
             pod: None,
-            unit: Some("telegraf.service".to_owned()),
+            unit: None,
         },
         ports: PortSettings {
             range: Some(EphemeralRange { first: 32_768, last: 33_167 }),
