@@ -1,6 +1,8 @@
 //! What the tests share: namespaces of their own, loud skips, and the words of `ss`.
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses its own part of it")]
 
+pub mod player;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,6 +31,14 @@ pub fn has_program(program: &str) -> bool {
 /// Whether the tests run as root of the initial user namespace or of a full-powered one.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Whether the kernel has veth pairs.
+pub fn can_make_veth() -> bool {
+    let user: &[&str] = if is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--net").args(user).args(["ip", "link", "add", "type", "veth"]);
+    unshare.output().is_ok_and(|output| output.status.success())
 }
 
 /// Runs `body` in a fresh network namespace whose loopback is up, in a process of its own: a namespace belongs to a
@@ -63,9 +73,9 @@ pub fn in_netns(test: &str, body: impl FnOnce()) {
     let stdout = text(&output.stdout);
     assert!(output.status.success(), "inside the namespace:\n{stdout}\n{}", text(&output.stderr));
     assert!(stdout.contains("1 passed"), "the name {test} found no test:\n{stdout}");
-    // What the copy skipped must be heard here too.
-    let skipped = text(&output.stderr);
-    for line in skipped.lines().filter(|line| line.starts_with("SKIPPED")) {
+    // What the copy skipped or measured must be heard here too.
+    let said = text(&output.stderr);
+    for line in said.lines().filter(|line| line.starts_with("SKIPPED") || line.starts_with("MEASURED")) {
         std::io::stderr().write_all(format!("\n{line}\n").as_bytes()).expect("stderr can be written to");
     }
 }
