@@ -11,6 +11,7 @@ use std::process::{Child, Command};
 
 use closewatch::capture::counters::{read_conntrack, read_host_limits, read_sockstat, read_tcp_counters};
 use closewatch::capture::live::LiveHost;
+use closewatch::capture::netlink::{Asked, read_tables};
 use closewatch::capture::netns::enter_netns_of;
 use closewatch::capture::proc_net::{TextTable, read_proc_net};
 use closewatch::capture::sysctl::read_port_settings;
@@ -156,19 +157,60 @@ fn another_namespace_is_entered_by_its_process() {
     });
 }
 
-/// The name, the inode and the number of sockets of the one namespace that was asked for.
-fn seen(netns: NetNsChoice) -> (String, Option<u64>, usize) {
-    let request = Request {
+fn request(netns: NetNsChoice) -> Request {
+    Request {
         netns,
         selection: Selection::default(),
         processes: ProcessChoice::Skip,
         tcp_info: TcpInfoChoice::WhereNeeded,
         port_probe: PortProbeChoice::Bounds,
         deadline: Deadline::never(),
-    };
-    let snapshot = LiveHost.take(&request).expect("it may be entered");
+    }
+}
+
+/// The name, the inode and the number of sockets of the one namespace that was asked for.
+fn seen(netns: NetNsChoice) -> (String, Option<u64>, usize) {
+    let snapshot = LiveHost.take(&request(netns)).expect("it may be entered");
     let [namespace] = snapshot.namespaces.as_slice() else { panic!("{:#?}", snapshot.namespaces) };
     (namespace.id.name.clone(), namespace.id.inode, snapshot.sockets.len())
+}
+
+/// What of a row does not change while nothing happens. The clocks are asked more often where sockets are few.
+fn standing(rows: &[SocketRecord]) -> Vec<String> {
+    let stands = |row: &SocketRecord| {
+        let parts = (row.state, row.kind, row.tuple, row.inode, row.uid, row.queues, row.binding, row.v6only);
+        format!("{parts:?} {:?}", row.cookie)
+    };
+    let mut rows: Vec<String> = rows.iter().map(stands).collect();
+    rows.sort();
+    rows
+}
+
+#[test]
+fn few_sockets_are_read_in_few_walks_and_none_is_lost() {
+    in_netns("few_sockets_are_read_in_few_walks_and_none_is_lost", || {
+        let look = || LiveHost.take(&request(NetNsChoice::Current)).expect("our own").sockets;
+        assert_eq!(look(), []);
+        let bound = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        rustix::net::bind(&bound, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        // Counted nowhere: sockstat says that there is nothing.
+        assert_eq!(read_sockstat(&mut Vec::new()).map(|stat| (stat.inuse, stat.tw)), Some((0, 0)));
+        assert_eq!(look().iter().map(|row| row.state).collect::<Vec<_>>(), [TcpState::BoundInactive]);
+        let _every = every_state();
+        let asked = Asked {
+            netns: NetNsIndex(0),
+            selection: &Selection::default(),
+            tcp_info: TcpInfoChoice::WhereNeeded,
+            ephemeral: read_port_settings(&mut Vec::new()).range,
+            deadline: Deadline::never(),
+        };
+        let many_walks = || standing(&read_tables(&asked).expect("our own").sockets);
+        wait_until("both ways to see the same", || {
+            let before = many_walks();
+            let few_walks = standing(&look());
+            before == many_walks() && before == few_walks && before.len() > 10
+        });
+    });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{self, FileType, RawDir, SeekFrom};
+use rustix::fs::{self, AtFlags, FileType, RawDir, SeekFrom};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
@@ -148,6 +148,8 @@ impl Found {
                     self.namespaces.push(Link { inode, fd });
                 } else if text == RING {
                     self.rings.push(fd);
+                } else if text == b"/" {
+                    self.namespaces.extend(detached_namespace(dir, name).map(|inode| Link { inode, fd }));
                 }
                 Ok(())
             }
@@ -155,6 +157,15 @@ impl Found {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The inode of a namespace that was opened where it was mounted and is mounted there no more: it reads `/`, as the root
+/// directory does (`prepend_path`, kernel `fs/d_path.c`). Of which kind the namespace is shows when it is entered.
+#[cold]
+fn detached_namespace(dir: BorrowedFd<'_>, name: &std::ffi::CStr) -> Option<u64> {
+    let file = fs::statat(dir, name, AtFlags::empty()).ok()?;
+    let namespaces = fs::stat("/proc/thread-self/ns/net").ok()?.st_dev;
+    (file.st_dev == namespaces).then_some(file.st_ino)
 }
 
 /// The N of `socket:[N]` or `net:[N]`.

@@ -197,7 +197,9 @@ fn gaps_of(unseen: &[(Place, Missed)], n_read_outside: usize) -> Vec<Gap> {
         }
         (identify(place).name, vec![gap("the sockets", why, Hides::Sockets)])
     };
-    fold(unseen.iter().map(of_one).collect(), "of")
+    let mut of_all: Vec<_> = unseen.iter().map(of_one).collect();
+    of_all.sort_by(|(a, _), (b, _)| a.cmp(b));
+    fold(of_all, "of")
 }
 
 impl Missed {

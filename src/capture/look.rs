@@ -139,11 +139,14 @@ fn look_through(net: &Path, place: &Place, closed: &Closed) -> io::Result<Look> 
     let sockstat = counters::read_sockstat_in(net, &mut gaps);
     let tcp_counters = counters::read_tcp_counters_in(net, &mut gaps);
     let is_empty = sockstat.is_some_and(|stat| stat.inuse == 0 && stat.tw == 0);
-    let table = if is_empty { proc_net::TextTable::default() } else { proc_net::read_proc_net_in(net, HERE)? };
+    let table = if is_empty {
+        // Nothing to read, but sockets that are only bound are not counted either.
+        proc_net::TextTable { gaps: proc_net::text_losses(&[]), ..proc_net::TextTable::default() }
+    } else {
+        proc_net::read_proc_net_in(net, HERE)?
+    };
     gaps.extend(table.gaps);
-    if !is_empty {
-        gaps.extend(losses_outside(closed));
-    }
+    gaps.extend(losses_outside(closed));
     let namespace = Namespace {
         id: identify(place),
         ports: PortSettings::default(),
@@ -157,7 +160,7 @@ fn look_through(net: &Path, place: &Place, closed: &Closed) -> io::Result<Look> 
     Ok(Look { namespace, sockets: table.sockets, limits: None, gaps, text_id: Some(text_id) })
 }
 
-/// What is lost of a namespace that holds sockets and is read from outside, beside what its text does not tell.
+/// What is lost of a namespace that is read from outside, beside what its text does not tell.
 fn losses_outside(closed: &Closed) -> [Gap; 2] {
     let why = format!("read through a process, since it could not be entered: {}", closed.why());
     [

@@ -122,6 +122,8 @@ impl Place {
         for way in &self.ways {
             match way.open().and_then(|file| move_this_thread(&file, self.inode)) {
                 Ok(()) => return Ok(()),
+                // A namespace of another kind.
+                Err(error) if is(&error, |errno| errno == Errno::INVAL) => {}
                 Err(error) => closed = closed.or_rather(error),
             }
         }

@@ -74,9 +74,9 @@ pub fn in_netns(test: &str, body: impl FnOnce()) {
     let stdout = text(&output.stdout);
     assert!(output.status.success(), "inside the namespace:\n{stdout}\n{}", text(&output.stderr));
     assert!(stdout.contains("1 passed"), "the name {test} found no test:\n{stdout}");
-    // What the copy skipped must be heard here too.
-    let skipped = text(&output.stderr);
-    for line in skipped.lines().filter(|line| line.starts_with("SKIPPED")) {
+    // What the copy skipped or measured must be heard here too.
+    let said = text(&output.stderr);
+    for line in said.lines().filter(|line| line.starts_with("SKIPPED") || line.starts_with("MEASURED")) {
         std::io::stderr().write_all(format!("\n{line}\n").as_bytes()).expect("stderr can be written to");
     }
 }
