@@ -184,7 +184,7 @@ fn what_was_packed_to_fill_the_memory_is_given_up() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Numbers of the right form and the wrong size, everywhere.
     #[test]

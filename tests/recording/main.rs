@@ -64,7 +64,7 @@ pub fn as_seen(mut snapshot: Snapshot) -> Snapshot {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn whatever_was_seen_reads_back_to_the_letter(snapshot in arbitrary::snapshot()) {

@@ -156,7 +156,7 @@ impl Mask<'_> {
             return String::new();
         }
         let replaced = format!("{word}-{:010x}", self.key.bits(NAME, name.as_bytes()) >> 24);
-        self.names.insert(name.to_owned(), replaced.clone());
+        self.names.entry(name.to_owned()).or_insert_with(|| replaced.clone());
         replaced
     }
 
