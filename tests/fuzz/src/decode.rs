@@ -36,7 +36,7 @@ pub fn anything(data: &[u8]) {
 
 /// A recording, or the saved text of another program.
 fn file(bytes: &[u8]) {
-    if let Ok(snapshot) = from::read(bytes) {
+    if let Ok(snapshot) = from::read(bytes, std::time::SystemTime::UNIX_EPOCH, None) {
         report_on(&snapshot);
     }
 }
@@ -64,7 +64,12 @@ pub fn recording_of(text: &[u8]) -> Vec<u8> {
 
 fn report_on(snapshot: &Snapshot) {
     let policy = Policy::default();
-    let query = Query { selection: Selection::default(), port_ranges: Vec::new(), stuck_after: policy.stuck_after };
+    let query = Query {
+        selection: Selection::default(),
+        port_ranges: Vec::new(),
+        stuck_after: policy.stuck_after,
+        snat_limit: None,
+    };
     let report = report::build(snapshot, &query, &policy);
     let page = Page { width: Some(100), color: Color::Off, detail: Detail::Full };
     for format in [Format::Table, Format::Json] {
