@@ -10,7 +10,7 @@
 //!   numbers keep all 64 bits. Compression takes the repeated names away again. Sections are cut at some 256 KiB, so that
 //!   damage costs one of them.
 //! - The head says how many rows of each kind there are. What is lost, by a cut or by damage, is the difference; it becomes a
-//!   [`Gap`] with its number, and the verdict of a report is UNKNOWN, unless something worse is seen in what is left. Owners
+//!   `Gap` with its number, and the verdict of a report is UNKNOWN, unless something worse is seen in what is left. Owners
 //!   come before sockets, so that what a cut leaves of the sockets can be attributed. A last section says that nothing is
 //!   missing behind it.
 //! - A section of another kind, which a newer closewatch may add, is skipped and named in a gap. What changes the meaning of
