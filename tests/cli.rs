@@ -108,6 +108,64 @@ fn a_file_that_cannot_be_written_is_refused_before_the_look() {
 }
 
 #[test]
+fn files_that_cannot_stand_for_a_host_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).expect("written");
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let (empty, other) = (file("empty", b""), file("other", b"\x7fELF\x02"));
+    let (cut, newer) = (file("cut", b"closewatch.recording/1\nHEAD"), file("newer", b"closewatch.recording/7\n"));
+    for (path, what) in [
+        ("/nonexistent", "reading /nonexistent: No such file or directory\n"),
+        ("/", "reading /: Is a directory\n"),
+        (&empty, "/empty: "),
+        (&other, "/other: "),
+        (&cut, "its head cannot be read: the recording is cut short\nhint: copy it again"),
+        (&newer, "it has version 7 of the format, and this closewatch reads version 1\nhint: read it with a newer"),
+    ] {
+        let said = refusal(&["--from", path]);
+        assert!(said.contains(what), "{path}: {said}");
+        assert_eq!(refusal(&["record", "-", "--from", path]), said);
+    }
+}
+
+#[test]
+fn what_was_decided_when_a_file_was_saved_is_not_asked_again() {
+    for (option, value) in [
+        ("--netns", Some("current")),
+        ("--exact", None),
+        ("--no-processes", None),
+        ("--tcp-info", Some("all")),
+        ("-t", Some("2")),
+    ] {
+        let args: Vec<&str> = ["--from", "file", option].into_iter().chain(value).collect();
+        let said = refusal(&args);
+        assert!(said.contains("'--from <FILE>' cannot be used with"), "{said}");
+    }
+}
+
+#[test]
+fn a_recording_needs_a_place_and_a_key_its_form() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = dir.path().join("key");
+    std::fs::write(&key, "secret").expect("written");
+    let key = key.to_str().expect("a plain path");
+    for (args, what) in [
+        (&["record"][..], "required arguments were not provided: <FILE>"),
+        (&["record", "/dev/null"], "not a regular file"),
+        (&["record", "--state", "listen", "x"], "unexpected argument '--state'"),
+        (&["record", "--anonymize-key", key, "-"], "required arguments were not provided: --anonymize"),
+        (&["record", "--anonymize", "--anonymize-key", key, "-"], "a key is 32 hexadecimal digits and nothing else\n"),
+        (&["record", "--anonymize", "--anonymize-key", "/nonexistent", "-"], "No such file or directory\n"),
+    ] {
+        let said = refusal(args);
+        assert!(said.contains(what), "{args:?}: {said}");
+    }
+}
+
+#[test]
 fn help_and_version_go_to_standard_output() {
     for args in [&["--help"][..], &["-h"], &["--version"], &["help"], &["report", "--help"], &["explain"]] {
         let output = run(args);

@@ -106,9 +106,47 @@ fn synopsis(roff: &mut Roff) {
     roff.control("SH", ["SYNOPSIS"]);
     roff.text([bold("closewatch"), roman(" ["), bold("report"), roman("] ["), italic("OPTIONS"), roman("]")]);
     roff.control("br", []);
+    roff.text([bold("closewatch record"), roman(" ["), italic("OPTIONS"), roman("] "), italic("FILE")]);
+    roff.control("br", []);
     roff.text([bold("closewatch explain"), roman(" ["), italic("TOPIC"), roman("]")]);
     roff.control("br", []);
     roff.text([bold("closewatch completions"), roman(" "), italic("SHELL")]);
+}
+
+/// The options that only this command has, and which of the program's it shares.
+fn own_options(roff: &mut Roff, sub: &clap::Command, program: &clap::Command) {
+    let is_shared = |arg: &&clap::Arg| {
+        let same = |other: &clap::Arg| other.get_id() == arg.get_id() && other.get_help() == arg.get_help();
+        program.get_arguments().any(same)
+    };
+    let long = |arg: &clap::Arg| format!("--{}", arg.get_long().unwrap_or_default());
+    let options: Vec<&clap::Arg> =
+        sub.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help")).collect();
+    let (shared, own): (Vec<_>, Vec<_>) = options.into_iter().partition(is_shared);
+    if own.is_empty() {
+        return;
+    }
+    roff.control("RS", []);
+    for arg in own {
+        let mut head = vec![bold(long(arg))];
+        for value in arg.get_value_names().filter(|_| arg.get_action().takes_values()).unwrap_or_default() {
+            head.extend([roman(" "), italic(value.to_string())]);
+        }
+        let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
+        roff.control("TP", []);
+        roff.text(head);
+        roff.text([roman(sentences(&help))]);
+    }
+    roff.control("PP", []);
+    let shared: Vec<String> = shared.into_iter().map(long).collect();
+    roff.text([roman(format!("The options {} are those of report.", shared.join(", ")))]);
+    roff.control("RE", []);
+}
+
+/// The paragraphs of a help text in one, each ended.
+fn sentences(help: &str) -> String {
+    let paragraphs = help.split("\n\n").map(|text| format!("{}.", text.trim_end_matches('.')));
+    paragraphs.collect::<Vec<_>>().join(" ")
 }
 
 /// The commands with their own arguments. Those of `report` are the options of the program, and listed there.
@@ -123,8 +161,8 @@ fn commands(roff: &mut Roff, command: &clap::Command) {
         if sub.get_name() == "report" {
             head.extend([roman(" ["), italic("OPTIONS"), roman("]")]);
         }
-        let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
-        let mut body = format!("{about}.");
+        let about = sub.get_long_about().or(sub.get_about()).map(ToString::to_string).unwrap_or_default();
+        let mut body = sentences(&about);
         for arg in sub.get_positionals() {
             let values: Vec<String> =
                 arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
@@ -135,6 +173,9 @@ fn commands(roff: &mut Roff, command: &clap::Command) {
         roff.control("TP", []);
         roff.text(head);
         roff.text([roman(body)]);
+        if sub.get_name() != "report" {
+            own_options(roff, sub, command);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use self::usage::{Refusal, UsageError, closest};
 use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
+use crate::capture::recording::RecordingError;
 use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
 use crate::model::snapshot::{Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
@@ -181,8 +182,13 @@ fn hint(error: &Error) -> Option<String> {
     if let Some(output) = error.downcast_ref::<OutputError>() {
         return Some(output.hint().to_owned());
     }
-    if let Some(KeyError::Malformed { .. }) = error.downcast_ref() {
-        return Some("`openssl rand -hex 16 > FILE` makes one".to_owned());
+    if error.is::<KeyError>() {
+        return Some(
+            "`openssl rand -hex 16 > FILE` makes a key; without --anonymize-key a random one is used".to_owned(),
+        );
+    }
+    if error.is::<RecordingError>() {
+        return Some("record fewer namespaces at a time, with --netns".to_owned());
     }
     match error.downcast_ref::<CaptureError>()? {
         CaptureError::EnterNetNs { pid, error } if error.kind() == ErrorKind::NotFound => {
