@@ -6,9 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use closewatch::capture::live::LiveHost;
-use closewatch::capture::{
-    Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, TcpInfoChoice,
-};
+use closewatch::capture::{Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource};
 use closewatch::census::pairs::{EndHolder, PairCensus, PairEnd};
 use closewatch::census::{Direction, Query};
 use closewatch::diagnosis::finding::Rule;
@@ -28,7 +26,6 @@ fn look() -> Snapshot {
         netns: NetNsChoice::Current,
         selection: Selection::default(),
         processes: ProcessChoice::Attribute,
-        tcp_info: TcpInfoChoice::WhereNeeded,
         port_probe: PortProbeChoice::Bounds,
         deadline: Deadline::never(),
     };

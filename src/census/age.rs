@@ -26,7 +26,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// An ACK that comes so soon after payload was sent may be the answer to it: a slow round trip and a delayed ACK.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
 
-/// The age of a CLOSE-WAIT. `None` when the socket came without clocks: another source than netlink, or MPTCP.
+/// The age of a CLOSE-WAIT. `None` when the socket came without clocks: another source than netlink.
+/// Of an MPTCP connection they are those of its subflow: DATA_FIN comes in a segment of it (RFC 8684 section 3.3.3), and no
+/// payload after it.
 ///
 /// `uptime` bounds every age: within 49.7 days of boot no clock has wrapped. Without it, or later, the upper bound is unknown,
 /// and the lower one still holds.

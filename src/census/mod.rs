@@ -12,6 +12,7 @@ mod tally;
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 use crate::attribution::{Owners, Unresolved};
@@ -281,9 +282,8 @@ pub struct Coverage {
 /// Counts a snapshot.
 #[must_use]
 pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
-    let tally = tally::count(snapshot, owners, query);
+    let (tally, (mut port_pools, bind_pools)) = count_and_pool(snapshot, owners, query);
     let selection = &query.selection;
-    let (mut port_pools, bind_pools) = pools::all_pools(snapshot, owners);
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
             && selection.peer.takes(&pool.destination)
@@ -313,6 +313,27 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         pairs: pairs::find(snapshot, owners, query),
         snat,
     }
+}
+
+/// From so many sockets on, a second thread is made sooner than the first could do its work.
+const WORTH_A_THREAD: usize = 8_192;
+
+/// The counts and the ports left, which need nothing of each other: where there are many sockets, at the same time.
+fn count_and_pool(
+    snapshot: &Snapshot,
+    owners: &Owners,
+    query: &Query,
+) -> (tally::Tally, (Vec<PortPool>, Vec<BindPool>)) {
+    let pool = || pools::all_pools(snapshot, owners);
+    let count = || tally::count(snapshot, owners, query);
+    if snapshot.sockets.len() < WORTH_A_THREAD {
+        return (count(), pool());
+    }
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, pool) {
+        Ok(pools) => (count(), pools.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        // A host that leaks may well be out of threads.
+        Err(_) => (count(), pool()),
+    })
 }
 
 /// Whether one of the holders was asked for, or nobody in particular.
