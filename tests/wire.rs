@@ -38,6 +38,7 @@ fn asked(selection: &Selection) -> Asked<'_> {
         netns: NetNsIndex(0),
         selection,
         ephemeral: Some(RANGE),
+        expected: 0,
         deadline: Deadline::after(Duration::from_secs(30)),
     }
 }

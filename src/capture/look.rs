@@ -57,8 +57,13 @@ pub(super) fn look_here(place: &Place, request: &Request) -> Result<Look, Captur
     let tcp_counters = counters::read_tcp_counters(&mut gaps);
     let conntrack = counters::read_conntrack(&mut gaps);
     let limits = shows_host_limits(place, &id, request).then(|| read_limits(sockstat));
-    let asked =
-        Asked { netns: HERE, selection: &request.selection, ephemeral: ports.range, deadline: request.deadline };
+    let asked = Asked {
+        netns: HERE,
+        selection: &request.selection,
+        ephemeral: ports.range,
+        expected: sockstat.map_or(0, |stat| stat.inuse.saturating_add(stat.tw)),
+        deadline: request.deadline,
+    };
     let (sockets, source) = read_tables(&asked, sockstat, &mut gaps)?;
     let text_id = read_text_id(Path::new(counters::OWN_NET));
     let answers = PortAnswers::default();

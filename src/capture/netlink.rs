@@ -34,6 +34,8 @@ pub struct Asked<'a> {
     pub selection: &'a Selection,
     /// The ports that the namespace hands out. `None` when that could not be read: then no row is left out.
     pub ephemeral: Option<EphemeralRange>,
+    /// About how many sockets there are, connections and TIME-WAIT; 0 when that is not known.
+    pub expected: u64,
     /// When to give up.
     pub deadline: Deadline,
 }
@@ -53,6 +55,9 @@ pub struct Table {
     /// What was not seen of them.
     pub gaps: Vec<Gap>,
 }
+
+/// Room is made for no more rows than this beforehand: half a gigabyte that is only touched when they come.
+const MOST_ROOM: usize = 4_000_000;
 
 /// One walk of those that make a table.
 enum Errand {
@@ -112,18 +117,21 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     Ok(finish(found, &extras, Vec::new()))
 }
 
-/// The walks, in an order that keeps two processors busy to the end. Whoever binds and connects between the first walks and
-/// that for explicit ports would not have been seen at all a moment earlier.
+/// The walks, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up
+/// every walk that passes there at the same time: three times as long for the one over bound sockets. So the halves come
+/// first, and then the two walks that mostly look.
+///
+/// A socket that was only bound and connects between two walks is missed, as are those that are made meanwhile.
 fn errands(asked: &Asked<'_>) -> Vec<Errand> {
-    let connections = match thread::available_parallelism().map_or(1, usize::from) {
+    let mut errands = match thread::available_parallelism().map_or(1, usize::from) {
         1 => vec![Errand::Connections(None)],
         _ => {
             let half = half_of(asked.ephemeral);
             vec![Errand::Connections(Some(half.clone())), Errand::Connections(Some(half.negated()))]
         }
     };
-    let (first, last) = ([Errand::NotConnected], [Errand::Explicit, Errand::Mptcp]);
-    first.into_iter().chain(connections).chain(last).collect()
+    errands.extend([Errand::NotConnected, Errand::Explicit, Errand::Mptcp]);
+    errands
 }
 
 impl Gathered {
@@ -133,10 +141,12 @@ impl Gathered {
         };
         match errand {
             Errand::NotConnected => {
-                self.sockets.push(sockets(Walk { states: NOT_CONNECTED, extensions: Extensions::None }, None));
+                self.sockets.push(sockets(Walk { states: NOT_CONNECTED, extensions: Extensions::None, room: 0 }, None));
             }
             Errand::Connections(part) => {
-                let walk = Walk { states: StateMask::ALL.without(NOT_CONNECTED), extensions: Extensions::Info };
+                // Each half has room for both, so that they can be joined where one of them is.
+                let room = usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM);
+                let walk = Walk { states: StateMask::ALL.without(NOT_CONNECTED), extensions: Extensions::Info, room };
                 self.sockets.push(sockets(walk, part.as_ref()));
             }
             Errand::Explicit => self.explicit = Some(read_explicit(asked)),
@@ -264,7 +274,7 @@ impl Extras {
 pub(super) fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
     let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
     let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
-    let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None };
+    let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None, room: 0 };
     let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
     let mut cookies: Vec<_> = found.rows.iter().filter_map(|row| row.cookie).collect();
     cookies.sort_unstable();
@@ -301,7 +311,8 @@ fn is_absent(error: &io::Error) -> bool {
 /// not been; its cookie stays.
 fn keep_latest(rows: &mut Vec<SocketRecord>) {
     let mut cookies: Vec<_> = rows.iter().filter_map(|row| row.cookie).collect();
-    cookies.sort_unstable();
+    // Stable, since it makes use of runs: the kernel numbers sockets in the order in which they were first listed.
+    cookies.sort();
     let doubled: Vec<_> = cookies.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     if doubled.is_empty() {
         return;

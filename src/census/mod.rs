@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::attribution::{Owners, Unresolved};
 use crate::census::age::Age;
 use crate::census::pairs::Pairs;
-use crate::census::pools::{BindPool, PortPool};
+use crate::census::pools::{BindPool, Ledgers, PortPool};
 use crate::census::snat::SnatBudget;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
@@ -282,7 +282,7 @@ pub struct Coverage {
 /// Counts a snapshot.
 #[must_use]
 pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
-    let (tally, (mut port_pools, bind_pools)) = count_and_pool(snapshot, owners, query);
+    let Counted { tally, mut port_pools, bind_pools } = count(snapshot, owners, query);
     let selection = &query.selection;
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
@@ -318,21 +318,26 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
 /// From so many sockets on, a second thread is made sooner than the first could do its work.
 const WORTH_A_THREAD: usize = 8_192;
 
+/// What takes a pass over all sockets each.
+struct Counted {
+    tally: tally::Tally,
+    port_pools: Vec<PortPool>,
+    bind_pools: Vec<BindPool>,
+}
+
 /// The counts and the ports left, which need nothing of each other: where there are many sockets, at the same time.
-fn count_and_pool(
-    snapshot: &Snapshot,
-    owners: &Owners,
-    query: &Query,
-) -> (tally::Tally, (Vec<PortPool>, Vec<BindPool>)) {
-    let pool = || pools::all_pools(snapshot, owners);
-    let count = || tally::count(snapshot, owners, query);
+fn count(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Counted {
+    let ledgers = Ledgers::of(snapshot);
+    let pool = || ledgers.connect_pools(snapshot, owners);
+    let count = || (tally::count(snapshot, owners, query), ledgers.bind_pools(snapshot));
+    let together = |(tally, bind_pools), port_pools| Counted { tally, port_pools, bind_pools };
     if snapshot.sockets.len() < WORTH_A_THREAD {
-        return (count(), pool());
+        return together(count(), pool());
     }
     thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, pool) {
-        Ok(pools) => (count(), pools.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        Ok(pools) => together(count(), pools.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
         // A host that leaks may well be out of threads.
-        Err(_) => (count(), pool()),
+        Err(_) => together(count(), pool()),
     })
 }
 

@@ -59,8 +59,13 @@ pub struct Forecast {
 pub fn take_snapshot() -> Snapshot {
     let mut gaps = Vec::new();
     let ports = read_port_settings(&mut gaps);
-    let asked =
-        Asked { netns: HERE, selection: &Selection::default(), ephemeral: ports.range, deadline: Deadline::never() };
+    let asked = Asked {
+        netns: HERE,
+        selection: &Selection::default(),
+        ephemeral: ports.range,
+        expected: 0,
+        deadline: Deadline::never(),
+    };
     let table = read_tables(&asked).expect("sock_diag answers");
     gaps.extend(table.gaps);
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
