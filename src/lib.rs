@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | 5 | `main` | arguments in, exit status out |
 //! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
-//! | 3 | [`capture`] and [`render`] | the edges: reading the kernel, writing for readers; they never meet each other |
+//! | 3 | [`capture`], [`probe`], [`exec`] and [`render`] | the edges: reading the kernel, making the leak on purpose, watching a command, writing for readers; they never meet each other |
 //! | 2 | [`report`] | `build()`, the pure core on one screen |
 //! | 1 | [`attribution`], [`census`], [`diagnosis`] | pure; each may use those to its left |
 //! | 0 | [`model`] | the vocabulary, `std` only |
@@ -16,13 +16,16 @@
 //! - There is no async, no global state, and one reading of the clock per snapshot.
 //! - What could not be read is a [`model::snapshot::Gap`], never a default.
 //! - `unsafe` stands only in the files of [`capture`] that talk to the kernel.
-//! - Nothing that is observed is changed. `--exact` asks the kernel for ports with sockets of its own and gives them back.
+//! - Nothing that is observed is changed; [`probe`] makes sockets of its own, within a budget or a namespace of its own.
+//! - `--exact` asks the kernel for ports with sockets of its own and gives them back.
 
 pub mod attribution;
 pub mod capture;
 pub mod census;
 pub mod cli;
 pub mod diagnosis;
+pub mod exec;
 pub mod model;
+pub mod probe;
 pub mod render;
 pub mod report;

@@ -13,6 +13,8 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("diagnosis", 1, &["attribution", "census"]),
     ("report", 2, &[]),
     ("capture", 3, &[]),
+    ("probe", 3, &[]),
+    ("exec", 3, &[]),
     ("render", 3, &[]),
     ("cli", 4, &[]),
     ("main", 5, &[]),

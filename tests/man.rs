@@ -6,12 +6,23 @@ use std::path::PathBuf;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-const EXIT_STATUS: [(&str, &str); 2] = [
-    ("0", "A report was printed, whatever its verdict; or the command did what it was asked."),
+const EXIT_STATUS: [(&str, &str); 4] = [
+    (
+        "0",
+        "A report was printed, whatever its verdict; or the command did what it was asked; or a probe was confirmed.",
+    ),
+    (
+        "2",
+        "A probe ran, and not everything was seen that had to be; or exec --fail-on-leak saw a leak. No other command uses 2.",
+    ),
+    (
+        "other",
+        "exec passes on the status of its command: 128 and the number of the signal for one that a signal ended.",
+    ),
     (
         "3",
         "It could not look, could not write, or did not understand what was typed: one line and a hint on standard \
-         error, nothing on standard output. 2 is never used: monitoring systems read it as CRITICAL.",
+         error, nothing on standard output.",
     ),
 ];
 
@@ -108,6 +119,19 @@ fn synopsis(roff: &mut Roff) {
     roff.control("br", []);
     roff.text([bold("closewatch record"), roman(" ["), italic("OPTIONS"), roman("] "), italic("FILE")]);
     roff.control("br", []);
+    roff.text([bold("closewatch probe"), roman(" "), italic("PROBE"), roman(" ["), italic("OPTIONS"), roman("]")]);
+    roff.control("br", []);
+    roff.text([
+        bold("closewatch exec"),
+        roman(" ["),
+        italic("OPTIONS"),
+        roman("] "),
+        bold("--"),
+        roman(" "),
+        italic("COMMAND"),
+        roman("..."),
+    ]);
+    roff.control("br", []);
     roff.text([bold("closewatch explain"), roman(" ["), italic("TOPIC"), roman("]")]);
     roff.control("br", []);
     roff.text([bold("closewatch completions"), roman(" "), italic("SHELL")]);
@@ -139,7 +163,9 @@ fn own_options(roff: &mut Roff, sub: &clap::Command, program: &clap::Command) {
     }
     roff.control("PP", []);
     let shared: Vec<String> = shared.into_iter().map(long).collect();
-    roff.text([roman(format!("The options {} are those of report.", shared.join(", ")))]);
+    if !shared.is_empty() {
+        roff.text([roman(format!("The options {} are those of report.", shared.join(", ")))]);
+    }
     roff.control("RE", []);
 }
 
@@ -152,8 +178,14 @@ fn sentences(help: &str) -> String {
 /// The commands with their own arguments. Those of `report` are the options of the program, and listed there.
 fn commands(roff: &mut Roff, command: &clap::Command) {
     roff.control("SH", ["COMMANDS"]);
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let mut head = vec![bold(sub.get_name())];
+    let subs = command.get_subcommands().filter(|sub| sub.get_name() != "help");
+    let with_their_own = subs.flat_map(|sub| {
+        let own = sub.get_subcommands().filter(|own| own.get_name() != "help");
+        std::iter::once((sub.get_name().to_owned(), sub))
+            .chain(own.map(move |own| (format!("{} {}", sub.get_name(), own.get_name()), own)))
+    });
+    for (name, sub) in with_their_own {
+        let mut head = vec![bold(&name)];
         for arg in sub.get_positionals() {
             head.push(roman(" "));
             head.push(italic(arg.get_id().as_str().to_uppercase()));

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::exec::ExecArgs;
+use super::probe_args::ProbeCommand;
 use super::usage::Refusal;
 
 /// Says who leaks TCP sockets on this host, since when, to whom, how many ephemeral ports are left, and what to do
@@ -37,6 +39,19 @@ pub enum Command {
     /// limits, and what could not be seen. It holds no payload, no command line and no environment. Everything is recorded;
     /// filters are for the report on it.
     Record(Box<RecordArgs>),
+    /// Reproduce the leak for real, in small and safely, and confirm that it is seen
+    Probe {
+        /// Which probe.
+        #[command(subcommand)]
+        scenario: ProbeCommand,
+    },
+    /// Run a command or a test suite, and tell which sockets it leaked
+    ///
+    /// The command, and all that it starts, is watched while it runs: which sockets stayed in CLOSE-WAIT, or became ghosts, for
+    /// longer than --grace, with destination, kind and age, on standard error when it has ended. Its standard streams, its
+    /// terminal, its signals and its exit status are passed through. Descriptors vanish with their process, so the kernel is
+    /// looked at every --interval, or less often where a look takes longer than a tenth of that.
+    Exec(ExecArgs),
     /// Explain a topic; without one, list the topics
     Explain {
         /// What to explain: json-schema, policy, a rule or a TCP state

@@ -1,8 +1,11 @@
 //! The commands, one arm each.
 
 pub mod args;
+pub mod exec;
 pub mod exit;
 pub mod output;
+mod probe;
+pub mod probe_args;
 pub mod request;
 pub mod terminal;
 pub mod usage;
@@ -24,15 +27,20 @@ use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
 use crate::capture::recording::RecordingError;
 use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
+use crate::exec::ExecError;
 use crate::model::snapshot::{Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
 use crate::model::wording::counted;
+use crate::probe::{ProbeError, worker};
 use crate::render::{self, Detail};
 use crate::report;
 
 /// Runs the command line and says how it ended.
 #[must_use]
 pub fn run() -> ExitCode {
+    if let Some(status) = worker::run_if_called(std::env::args_os()) {
+        return status;
+    }
     let outcome = match args::parse(std::env::args_os()) {
         Err(Refusal::Text(text)) => say(text.as_bytes()),
         Err(Refusal::Usage(error)) => Err(error.into()),
@@ -40,6 +48,8 @@ pub fn run() -> ExitCode {
             None => report(&cli.report),
             Some(Command::Report(args)) => report(&args),
             Some(Command::Record(args)) => record(&args),
+            Some(Command::Probe { scenario }) => probe::probe(&scenario),
+            Some(Command::Exec(args)) => exec::exec(&args),
             Some(Command::Explain { topic }) => explain(topic.as_deref()),
             Some(Command::Completions { shell }) => completions(shell),
         },
@@ -160,6 +170,16 @@ fn tell(sentence: &str) {
     write_to_stderr(&format!("closewatch: {}\n", printable(sentence)));
 }
 
+/// Tells what happens while it does: on standard output, or beside it where a document goes there.
+fn tell_on(stderr: bool, line: &str) {
+    let line = format!("{}\n", printable(line));
+    if stderr {
+        return write_to_stderr(&line);
+    }
+    // A reader who has gone has seen enough; what is being done is done to its end.
+    let _ = io::stdout().write_all(line.as_bytes());
+}
+
 fn write_to_stderr(text: &str) {
     // When standard error is closed there is nobody left to tell.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -189,6 +209,12 @@ fn hint(error: &Error) -> Option<String> {
     }
     if error.is::<RecordingError>() {
         return Some("record fewer namespaces at a time, with --netns".to_owned());
+    }
+    if let Some(probe) = error.downcast_ref::<ProbeError>() {
+        return Some(probe.hint().to_owned());
+    }
+    if let Some(exec) = error.downcast_ref::<ExecError>() {
+        return Some(exec.hint().to_owned());
     }
     match error.downcast_ref::<CaptureError>()? {
         CaptureError::EnterNetNs { pid, error } if error.kind() == ErrorKind::NotFound => {

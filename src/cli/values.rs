@@ -142,12 +142,16 @@ pub(super) fn parse_port_range(text: &str) -> Result<NamedPortRange, UsageError>
 
 /// Reads the ephemeral port range: `32768-60999`.
 pub(super) fn parse_ephemeral_range(text: &str) -> Result<EphemeralRange, UsageError> {
-    const OPTION: &str = "--ephemeral-range";
-    let ports = parse_ports(OPTION, text)?;
+    parse_port_range_of("--ephemeral-range", text)
+}
+
+/// Reads a range of ports that a namespace hands out.
+pub(super) fn parse_port_range_of(option: &str, text: &str) -> Result<EphemeralRange, UsageError> {
+    let ports = parse_ports(option, text)?;
     // The kernel refuses such settings, too (`ipv4_local_port_range`, kernel net/ipv4/sysctl_net_ipv4.c).
     if !text.contains('-') || *ports.start() == 0 {
         return Err(UsageError::new(
-            format!("{OPTION}: `{text}` is not a range of ports to hand out"),
+            format!("{option}: `{text}` is not a range of ports to hand out"),
             "write both numbers of `sysctl net.ipv4.ip_local_port_range`: 32768-60999",
         ));
     }

@@ -5,7 +5,7 @@ use crate::model::process::Runtime;
 
 /// What was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Omission {
+pub(crate) enum Omission {
     /// A response that this program asked for was not read to its end and not closed.
     Response,
     /// A connection was read to its end, and not closed.
@@ -17,7 +17,7 @@ pub(super) enum Omission {
 }
 
 /// The change to the program that ends the leak.
-pub(super) fn of(runtime: Runtime, omission: Omission) -> Remedy {
+pub(crate) fn of(runtime: Runtime, omission: Omission) -> Remedy {
     let text = match omission {
         Omission::Response => response(runtime),
         Omission::Close => close(runtime),

@@ -11,7 +11,7 @@ mod coverage;
 pub mod explain;
 mod fd_limit;
 pub mod finding;
-mod fix;
+pub(crate) mod fix;
 mod ghost_sockets;
 mod headline;
 mod listener_backlog;
