@@ -1,9 +1,11 @@
 //! Starting the command, handing signals on to it, and waiting for it and for all that it leaves behind.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io;
-use std::process::Command;
+use std::os::unix::ffi::OsStrExt;
 
+use nix::errno::Errno;
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawnp};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use rustix::process::{Pid, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, wait};
@@ -58,17 +60,13 @@ impl Launched {
         set_child_subreaper(Some(getpid())).map_err(|error| set_up("becoming the parent of orphans")(error.into()))?;
         let mut wanted: SigSet = HANDED_ON.into_iter().collect();
         wanted.add(Signal::SIGCHLD);
-        let signals = wanted.thread_block().and_then(|()| SignalFd::new(&wanted));
-        let signals = signals.map_err(|error| set_up("taking signals")(error.into()))?;
-        let [program, args @ ..] = command else {
-            return Err(set_up("starting a command")(io::ErrorKind::InvalidInput.into()));
-        };
-        let child = Command::new(program)
-            .args(args)
-            .spawn()
-            .map_err(|error| ExecError::Start { command: program.to_string_lossy().into_owned(), error })?;
-        // Waiting is done for all children at once, below.
-        let pid = Pid::from_child(&child);
+        let taking = |errno: Errno| set_up("taking signals")(errno.into());
+        let mask = SigSet::thread_get_mask().map_err(taking)?;
+        let signals = wanted.thread_block().and_then(|()| SignalFd::new(&wanted)).map_err(taking)?;
+        let pid = spawn(command, &mask).map_err(|error| ExecError::Start {
+            command: command.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default(),
+            error,
+        })?;
         Ok(Self { pid, signals })
     }
 
@@ -84,7 +82,7 @@ impl Launched {
             }
             match self.signals.read_signal() {
                 Ok(Some(signal)) => self.hand_on(signal.ssi_signo, signal.ssi_code),
-                Ok(None) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(None) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(failed(error.into())),
             }
         }
@@ -101,6 +99,26 @@ impl Launched {
             let _ = kill_process(self.pid, signal);
         }
     }
+}
+
+/// Starts the command with this signal mask, which is that of who started closewatch. `std::process` would hand on the mask
+/// of this thread, in which the signals are blocked.
+fn spawn(command: &[OsString], mask: &SigSet) -> io::Result<Pid> {
+    let c_string = |word: &OsString| Ok(CString::new(word.as_bytes())?);
+    let words = command.iter().map(c_string).collect::<io::Result<Vec<_>>>()?;
+    let variables = std::env::vars_os().map(|(name, value)| {
+        let variable = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        Ok(CString::new(variable)?)
+    });
+    let variables = variables.collect::<io::Result<Vec<_>>>()?;
+    let program = words.first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF)?;
+    attributes.set_sigmask(mask)?;
+    // The one signal that programs in Rust ignore.
+    attributes.set_sigdefault(&SigSet::from(Signal::SIGPIPE))?;
+    let pid = posix_spawnp(program, &PosixSpawnFileActions::init()?, &attributes, &words, &variables)?;
+    Pid::from_raw(pid.as_raw()).ok_or(io::ErrorKind::InvalidInput.into())
 }
 
 /// The next child that has ended, orphans among the descendants included.

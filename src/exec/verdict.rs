@@ -114,12 +114,17 @@ impl Verdict {
 }
 
 impl Leak {
+    /// A library that asked may have read a response to its end, FIN and all, that its user never closed: small ones in Go
+    /// and Python, all in Node.js.
     fn omission(&self) -> Omission {
-        match (self.neglect, self.direction) {
-            (Neglect::BodyUnread | Neglect::EofUnread, "outbound") => Omission::Response,
-            (Neglect::BodyUnread | Neglect::EofUnread | Neglect::NotAccepted, _) => Omission::Read,
-            (Neglect::EofRead, _) => Omission::Close,
-            (Neglect::Ghost, _) => Omission::Release,
+        let asked = self.direction == "outbound";
+        let by_library = !matches!(self.runtime, Runtime::Native | Runtime::Unknown);
+        match self.neglect {
+            Neglect::BodyUnread | Neglect::EofUnread if asked => Omission::Response,
+            Neglect::EofRead if asked && by_library => Omission::Response,
+            Neglect::BodyUnread | Neglect::EofUnread | Neglect::NotAccepted => Omission::Read,
+            Neglect::EofRead => Omission::Close,
+            Neglect::Ghost => Omission::Release,
         }
     }
 

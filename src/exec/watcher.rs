@@ -37,7 +37,8 @@ impl Watcher<'_> {
     pub(super) fn watch_during<T>(&self, act: impl FnOnce() -> T) -> (T, Kept) {
         let (ended, end) = mpsc::channel();
         thread::scope(|scope| {
-            let watching = thread::Builder::new().name("watcher".to_owned()).spawn_scoped(scope, move || self.watch(&end));
+            let watching =
+                thread::Builder::new().name("watcher".to_owned()).spawn_scoped(scope, move || self.watch(&end));
             let done = act();
             // The watcher listens until this comes.
             let _ = ended.send(());

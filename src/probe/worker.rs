@@ -12,6 +12,7 @@ use std::{io, thread};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 
+use nix::sys::signal::SigSet;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 
 use super::message::{Order, Role, Said};
@@ -71,6 +72,8 @@ pub fn run_if_called(mut args: impl Iterator<Item = OsString>) -> Option<ExitCod
 
 /// Ties the process to the director, and gives what it orders.
 fn live_with_the_director(role: &Role) -> Receiver<Order> {
+    // The director takes some signals as wishes, and blocks them for that; a worker is to be ended by them.
+    let _ = SigSet::all().thread_unblock();
     // Without it the end of the pipe is still the end.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     if let Ok(name) = std::ffi::CString::new(role.name()) {
