@@ -13,6 +13,7 @@ use super::isolation::Isolation;
 use super::message::{ClientPlan, Order, Role, Said, ServerPlan};
 use super::outcome::{Outcome, Step, Steps};
 use super::scenario::{End, Exchange, Variant};
+use super::sight::Sight;
 use super::signs::{self, Leak};
 use super::{ProbeError, Stage};
 use crate::model::tuple::Endpoint;
@@ -178,22 +179,29 @@ impl<'a> Scene<'a> {
     fn look(&self, steps: &mut Steps<'_>) -> Result<(), ProbeError> {
         let leaker = self.plan.exchange.closes_first.other();
         let wanted = u64::from(self.made);
-        let sight = self.stage.watch(self.endpoint(), leaker, |sight| sight.close_wait() == wanted)?;
+        let own = matches!(self.plan.target, Target::Own(_));
+        let queue = expected_unread(self.plan).filter(|_| own);
+        let is_kind = |sight: &Sight| match queue {
+            Some(bytes) => sight.unread == Some((bytes, bytes)),
+            None => sight.unread.is_some_and(|(least, _)| least > 0),
+        };
+        let holds = |sight: &Sight| sight.close_wait() == wanted && is_kind(sight);
+        let sight = self.stage.watch(self.endpoint(), leaker, holds)?;
         let words = |number: u64| format!("{} in CLOSE-WAIT at the {}", count(number), leaker.token());
         steps.compare("close-wait", words(wanted), words(sight.close_wait()));
-        let own = matches!(self.plan.target, Target::Own(_));
-        let (expected, ok) = match expected_unread(self.plan).filter(|_| own) {
-            Some(bytes) => {
-                (format!("{} in every receive queue", count(bytes.into())), sight.unread == Some((bytes, bytes)))
-            }
-            None => ("something in every receive queue".to_owned(), sight.unread.is_some_and(|(least, _)| least > 0)),
-        };
-        let observed = match sight.unread {
-            None => "no socket to look at".to_owned(),
-            Some((least, most)) if least == most => format!("{} in every receive queue", count(least.into())),
-            Some((least, most)) => format!("{} to {} in the receive queues", count(least.into()), count(most.into())),
-        };
-        steps.add(Step { name: "kind", expected, observed, ok });
+        let in_every = |bytes: u32| format!("{} in every receive queue", count(bytes.into()));
+        steps.add(Step {
+            name: "kind",
+            expected: queue.map_or("something in every receive queue".to_owned(), in_every),
+            observed: match sight.unread {
+                None => "no socket to look at".to_owned(),
+                Some((least, most)) if least == most => in_every(least),
+                Some((least, most)) => {
+                    format!("{} to {} in the receive queues", count(least.into()), count(most.into()))
+                }
+            },
+            ok: is_kind(&sight),
+        });
         Ok(())
     }
 

@@ -118,6 +118,9 @@ impl ProbeError {
                 "needs CAP_SYS_ADMIN, or user namespaces for everybody (sysctl user.max_user_namespaces, \
                  kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
             }
+            Self::SetUp { error, .. } if error.kind() == io::ErrorKind::InvalidInput => {
+                "ports below net.ipv4.ip_unprivileged_port_start, usually 1024, are not handed out"
+            }
             Self::SetUp { .. } => "is /proc/sys mounted read-only, as in a container?",
             Self::Start(_) => "is there room for another process, and may this program be started again?",
             Self::Worker { said, .. } if said.contains("Address already in use") => {
