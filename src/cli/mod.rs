@@ -3,6 +3,7 @@
 pub mod args;
 pub mod exec;
 pub mod exit;
+mod matrix_table;
 pub mod output;
 mod probe;
 pub mod probe_args;

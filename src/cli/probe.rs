@@ -7,10 +7,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::exit::Exit;
-use super::probe_args::{ExhaustArgs, LeakArgs, ProbeCommand};
+use super::probe_args::{ExhaustArgs, LeakArgs, MatrixArgs, ProbeCommand};
 use super::usage::UsageError;
 use super::values::{parse_duration, parse_port_range_of};
-use super::{say, tell_on};
+use super::{matrix_table, say, tell_on};
 use crate::capture::live::LiveHost;
 use crate::capture::{Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource};
 use crate::model::selection::Selection;
@@ -19,13 +19,14 @@ use crate::probe::crew::StopSignals;
 use crate::probe::leak::{LeakPlan, Target, TheirServer};
 use crate::probe::outcome::Outcome;
 use crate::probe::scenario::Exchange;
-use crate::probe::{Stage, exhaust, isolation, leak, worker};
+use crate::probe::{Stage, exhaust, isolation, leak, matrix, worker};
 
 /// Runs the probe that was asked for.
 pub(super) fn probe(command: &ProbeCommand) -> Result<Exit> {
     match command {
         ProbeCommand::Leak(args) => run_leak(args),
         ProbeCommand::Exhaust(args) => run_exhaust(args),
+        ProbeCommand::Matrix(args) => run_matrix(args),
     }
 }
 
@@ -44,19 +45,33 @@ fn run_exhaust(args: &ExhaustArgs) -> Result<Exit> {
     on_stage(args.json, |stage| Ok(exhaust::run(stage, Some(range))?))
 }
 
+fn run_matrix(args: &MatrixArgs) -> Result<Exit> {
+    isolation::isolate()?;
+    let stage = set_stage(&|_| {})?;
+    let outcome = matrix::run(&stage)?;
+    if args.json {
+        return finish(true, &outcome);
+    }
+    say(matrix_table::table(&outcome).as_bytes())?;
+    finish(false, &outcome)
+}
+
 /// Sets the stage, plays, and prints how it went.
 fn on_stage<T: Serialize>(json: bool, play: impl FnOnce(&Stage<'_>) -> Result<Outcome<T>>) -> Result<Exit> {
-    let stage = Stage {
-        program: worker::THIS_PROGRAM.into(),
-        look: &look,
-        tell: &move |line| tell_on(json, line),
-        stop: StopSignals::heed()?,
-    };
-    let outcome = play(&stage)?;
+    let tell = move |line: &str| tell_on(json, line);
+    let outcome = play(&set_stage(&tell)?)?;
+    finish(json, &outcome)
+}
+
+fn set_stage(tell: &dyn Fn(&str)) -> Result<Stage<'_>> {
+    Ok(Stage { program: worker::THIS_PROGRAM.into(), look: &look, tell, stop: StopSignals::heed()? })
+}
+
+fn finish<T: Serialize>(json: bool, outcome: &Outcome<T>) -> Result<Exit> {
     let verdict = if outcome.confirmed { "confirmed" } else { "NOT CONFIRMED" };
     let mut text = format!("{verdict}\n");
     if json {
-        text = serde_json::to_string_pretty(&outcome).context("writing the outcome")?;
+        text = serde_json::to_string_pretty(outcome).context("writing the outcome")?;
         text.push('\n');
     }
     say(text.as_bytes())?;

@@ -20,6 +20,12 @@ pub enum ProbeCommand {
     /// against how many closewatch predicted; shows that another destination still answers, that closing the connections
     /// makes ports free again, and how connect() slows down on the way.
     Exhaust(ExhaustArgs),
+    /// Show who closes a connection, in every way in which HTTP/1 can end one
+    ///
+    /// HTTP/1.0 and 1.1, every framing of the body, who closes first, and whether the client closes, reads or leaves the body:
+    /// each is done in a network namespace of its own, and the TCP states of both ends are read from the kernel at five
+    /// moments: answered, first FIN on its way, first FIN arrived, second FIN on its way, settled.
+    Matrix(MatrixArgs),
 }
 
 /// The options of `probe leak`.
@@ -73,6 +79,17 @@ pub struct ExhaustArgs {
     #[arg(long)]
     pub isolated: bool,
     /// Print closewatch.probe/1 at the end, and tell what happens on standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `probe matrix`.
+#[derive(Debug, Args)]
+pub struct MatrixArgs {
+    /// Changes nothing: this probe always runs in a network namespace of its own
+    #[arg(long)]
+    pub isolated: bool,
+    /// Print closewatch.probe/1 in place of the table
     #[arg(long)]
     pub json: bool,
 }

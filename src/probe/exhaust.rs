@@ -125,7 +125,7 @@ impl<'a> Scene<'a> {
         (self.stage.tell)(&format!("closewatch predicts: {expected} from here to {}", self.servers[0]));
         let (observed, connect_us) = self.fill(steps, "exhausted")?;
         steps.add(Step {
-            name: "predicted",
+            name: "predicted".into(),
             expected,
             observed: counted(observed.into(), "connection", "connections"),
             ok: (at_least..=predicted).contains(&observed),
@@ -157,7 +157,7 @@ impl<'a> Scene<'a> {
         steps.compare("close-wait", in_close_wait(observed.into()), in_close_wait(n_close_wait(&sight)));
         let left = predict(self.stage, self.servers[0])?;
         steps.add(Step {
-            name: "none-left",
+            name: "none-left".into(),
             expected: "closewatch counts no port left".to_owned(),
             observed: format!("closewatch counts {} left", counted(left.remaining_at_least.into(), "port", "ports")),
             ok: left.remaining_at_least == 0,
@@ -179,7 +179,7 @@ impl<'a> Scene<'a> {
         let (recovered, _) = self.fill(steps, "exhausted-again")?;
         let words = |number: u32| counted(number.into(), "connection", "connections");
         steps.add(Step {
-            name: "recovered",
+            name: "recovered".into(),
             expected: format!("at least {} again", words(at_least)),
             observed: words(recovered),
             ok: recovered >= at_least.max(1),

@@ -38,7 +38,7 @@ pub fn isolate() -> Result<Isolation, ProbeError> {
         }
         Err(error) => return Err(ProbeError::Namespace(error.into())),
     };
-    bring_up_loopback().map_err(|error| ProbeError::SetUp { what: "the loopback", error })?;
+    set_loopback(Link::Up).map_err(|error| ProbeError::SetUp { what: "the loopback", error })?;
     Ok(isolation)
 }
 
@@ -63,14 +63,25 @@ const IFF_UP: u32 = 1;
 /// A netlink header, and a `struct ifinfomsg`.
 const REQUEST_LENGTH: usize = 16 + 16;
 
-fn bring_up_loopback() -> io::Result<()> {
+/// Whether packets pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// They do.
+    Up,
+    /// They are lost.
+    Down,
+}
+
+/// Brings the loopback of the namespace up, or takes it down.
+pub(super) fn set_loopback(link: Link) -> io::Result<()> {
+    let flags = if link == Link::Up { IFF_UP } else { 0 };
     let mut request = [0; REQUEST_LENGTH];
     let mut header = NetlinkBuffer::new(&mut request[..]);
     header.set_length(REQUEST_LENGTH as u32);
     header.set_message_type(RTM_NEWLINK);
     header.set_flags(NLM_F_REQUEST | NLM_F_ACK);
     // struct ifinfomsg: the index at byte 4, the flags at 8, and which of them change at 12.
-    for (at, value) in [(20, LOOPBACK), (24, IFF_UP), (28, IFF_UP)] {
+    for (at, value) in [(20, LOOPBACK), (24, flags), (28, IFF_UP)] {
         request[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }
     let mut socket = Socket::new(NETLINK_ROUTE)?;

@@ -191,7 +191,7 @@ impl<'a> Scene<'a> {
         steps.compare("close-wait", words(wanted), words(sight.close_wait()));
         let in_every = |bytes: u32| format!("{} in every receive queue", count(bytes.into()));
         steps.add(Step {
-            name: "kind",
+            name: "kind".into(),
             expected: queue.map_or("something in every receive queue".to_owned(), in_every),
             observed: match sight.unread {
                 None => "no socket to look at".to_owned(),

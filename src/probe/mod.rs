@@ -14,6 +14,7 @@ mod herd;
 mod http;
 pub mod isolation;
 pub mod leak;
+pub mod matrix;
 mod message;
 pub mod outcome;
 pub mod scenario;

@@ -1,5 +1,7 @@
 //! What a probe has shown, step by step: `closewatch.probe/1`.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 /// The name of the document.
@@ -8,8 +10,8 @@ const SCHEMA: &str = "closewatch.probe/1";
 /// One step: what had to be seen and what was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Step {
-    /// A word for it, for machines.
-    pub name: &'static str,
+    /// A name for it: a word, or what exactly was done.
+    pub name: Cow<'static, str>,
     /// What had to be seen.
     pub expected: String,
     /// What was.
@@ -60,7 +62,7 @@ impl<'a> Steps<'a> {
     pub(super) fn compare(&mut self, name: &'static str, expected: impl Into<String>, observed: impl Into<String>) {
         let (expected, observed) = (expected.into(), observed.into());
         let ok = expected == observed;
-        self.add(Step { name, expected, observed, ok });
+        self.add(Step { name: name.into(), expected, observed, ok });
     }
 
     /// Adds a step.

@@ -95,10 +95,11 @@ impl Exchange {
     pub fn impossible(&self) -> Option<&'static str> {
         match (self.version, self.framing, self.closes_first) {
             (HttpVersion::V10, Framing::Chunked, _) => {
-                Some("HTTP/1.0 has no chunked bodies: they came with HTTP/1.1 (RFC 9112 section 7.1)")
+                Some("HTTP/1.0 has no chunked bodies: they came with HTTP/1.1 (RFC 9112 section 6.1)")
             }
             (_, Framing::UntilClose, End::Client) => Some(
-                "the server's close is the end of this body (RFC 9112 section 6.3): a client that closes before has cut it off",
+                "the server's close is the end of this body, and a client that closes before has cut it off (RFC 9112 section \
+                 6.3)",
             ),
             _ => None,
         }

@@ -5,6 +5,7 @@
 mod exhaust;
 mod killed;
 mod leak;
+mod matrix;
 mod mixtures;
 mod refusals;
 
