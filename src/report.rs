@@ -5,6 +5,7 @@ use crate::census::{self, Census, Query};
 use crate::diagnosis;
 use crate::diagnosis::finding::{Finding, Verdict};
 use crate::diagnosis::policy::Policy;
+use crate::model::past::Past;
 use crate::model::snapshot::Snapshot;
 
 /// All that a renderer may know.
@@ -14,6 +15,8 @@ pub struct Report<'a> {
     pub snapshot: &'a Snapshot,
     /// What was asked.
     pub query: &'a Query,
+    /// What was known of earlier looks; empty when there were none.
+    pub past: &'a Past,
     /// By which thresholds it was judged.
     pub policy: &'a Policy,
     /// Who owns which socket.
@@ -30,11 +33,11 @@ pub struct Report<'a> {
 
 /// Counts, judges and words one look. It cannot fail: what is missing is a value of its own.
 #[must_use]
-pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, policy: &'a Policy) -> Report<'a> {
+pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, policy: &'a Policy) -> Report<'a> {
     let owners = attribution::join(snapshot);
-    let census = census::take(snapshot, &owners, query);
+    let census = census::take(snapshot, &owners, query, past);
     let findings = diagnosis::judge(snapshot, &census, policy);
     let verdict = diagnosis::verdict(&findings);
     let headline = diagnosis::headline(snapshot, &census, policy, &findings);
-    Report { snapshot, query, policy, owners, census, findings, verdict, headline }
+    Report { snapshot, query, past, policy, owners, census, findings, verdict, headline }
 }

@@ -24,6 +24,7 @@ use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
 use crate::capture::recording::RecordingError;
 use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
+use crate::model::past::Past;
 use crate::model::snapshot::{Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
 use crate::model::wording::counted;
@@ -54,7 +55,8 @@ fn report(args: &ReportArgs) -> Result<Exit> {
     let job = ReportJob::from_args(args)?;
     let sink = Sink::open(job.output.file.as_deref())?;
     let snapshot = look(job.from.as_ref(), &job.request)?;
-    let report = report::build(&snapshot, &job.query, &job.policy);
+    let past = Past::default();
+    let report = report::build(&snapshot, &job.query, &past, &job.policy);
     let mut bytes = Vec::new();
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
         .context("writing the report")?;

@@ -14,6 +14,7 @@ use closewatch::census::{
 use closewatch::diagnosis::finding::{Finding, Verdict};
 use closewatch::diagnosis::policy::Policy;
 use closewatch::diagnosis::verdict;
+use closewatch::model::past::Past;
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::selection::Selection;
@@ -48,6 +49,7 @@ impl Story {
         reader(&Report {
             snapshot: &self.snapshot,
             query: &self.query,
+            past: &Past::default(),
             policy: &self.policy,
             owners,
             census: self.census,
