@@ -7,7 +7,7 @@
 //! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
 //! | 3 | [`capture`] and [`render`] | the edges: reading the kernel, writing for readers; they never meet each other |
 //! | 2 | [`report`] | `build()`, the pure core on one screen |
-//! | 1 | [`attribution`], [`census`], [`diagnosis`] | pure; each may use those to its left |
+//! | 1 | [`attribution`], [`census`], [`trend`], [`diagnosis`] | pure; each may use those to its left |
 //! | 0 | [`model`] | the vocabulary, `std` only |
 //!
 //! # The invariants
@@ -26,3 +26,4 @@ pub mod diagnosis;
 pub mod model;
 pub mod render;
 pub mod report;
+pub mod trend;
