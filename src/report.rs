@@ -1,12 +1,14 @@
 //! The pure core: from one look to all that a renderer may know.
 
 use crate::attribution::{self, Owners};
+use crate::census::memory::{self, Seen};
 use crate::census::{self, Census, Query};
 use crate::diagnosis;
 use crate::diagnosis::finding::{Finding, Verdict};
 use crate::diagnosis::policy::Policy;
-use crate::model::past::Past;
+use crate::model::past::{Memory, Past};
 use crate::model::snapshot::Snapshot;
+use crate::trend::forecast::{self, Forecast};
 
 /// All that a renderer may know.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Report<'a> {
     pub owners: Owners,
     /// What it counts to.
     pub census: Census,
+    /// What every number is to be expected to do, the nearest wall first; empty without earlier looks.
+    pub forecasts: Vec<Forecast>,
     /// What was found, the most urgent first.
     pub findings: Vec<Finding>,
     /// The overall grade.
@@ -36,8 +40,24 @@ pub struct Report<'a> {
 pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, policy: &'a Policy) -> Report<'a> {
     let owners = attribution::join(snapshot);
     let census = census::take(snapshot, &owners, query, past);
+    let forecasts = match past.looks.is_empty() {
+        true => Vec::new(),
+        false => {
+            let seen = Seen { snapshot, owners: &owners, query, census: &census, past };
+            forecast::of(&memory::of(&seen, ""), past)
+        }
+    };
     let findings = diagnosis::judge(snapshot, &census, policy);
     let verdict = diagnosis::verdict(&findings);
     let headline = diagnosis::headline(snapshot, &census, policy, &findings);
-    Report { snapshot, query, past, policy, owners, census, findings, verdict, headline }
+    Report { snapshot, query, past, policy, owners, census, forecasts, findings, verdict, headline }
+}
+
+impl Report<'_> {
+    /// What this look leaves behind for later ones.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let Self { snapshot, owners, query, census, past, .. } = self;
+        memory::of(&Seen { snapshot, owners, query, census, past }, self.verdict.token())
+    }
 }

@@ -9,6 +9,7 @@
 //! for Environmental Pollution Monitoring" (1987) have them. A line ends where the program restarted, where the leaked part
 //! fell at once, and where the clock was set back (`line`). What cannot be told is [`Growth::Unknown`] and has no number.
 
+pub mod forecast;
 mod kendall;
 mod leak;
 mod line;

@@ -53,6 +53,7 @@ impl Story {
             policy: &self.policy,
             owners,
             census: self.census,
+            forecasts: Vec::new(),
             findings: self.findings,
             verdict,
             headline: self.headline,

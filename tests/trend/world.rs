@@ -91,7 +91,7 @@ impl Service {
 pub(crate) fn series(points: Vec<Point>) -> Series {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let pool = PoolName { netns: "init".to_owned(), source: loopback, destination: Endpoint::new(loopback, 80) };
-    Series { track: Track::Ports(pool), points }
+    Series { track: Track::Ports(pool), points, holder: None }
 }
 
 fn hour_of(point: &Point) -> u64 {
