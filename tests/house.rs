@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("diagnosis", 1, &["attribution", "census", "trend"]),
     ("report", 2, &[]),
     ("capture", 3, &[]),
+    ("history", 3, &[]),
     ("render", 3, &[]),
     ("cli", 4, &[]),
     ("main", 5, &[]),
