@@ -47,10 +47,17 @@ pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
     let at = unix_seconds(memory.taken_at);
     let mut forecasts: Vec<Forecast> = present(memory, &known, at)
         .into_iter()
-        .map(|Present { track, holder, point }| {
+        .map(|Present { track, holder, point, held }| {
             let earlier = known.get(&track).copied();
             let mut points = earlier.map_or_else(Vec::new, |series| series.points.clone());
-            let now = Point { run: run_of(earlier, holder), ..point };
+            let before = earlier.and_then(|series| series.holder);
+            let run = points.last().map_or(0, |last| match before {
+                // Nobody was ever known to hold it.
+                None if last.run == 0 => 0,
+                _ if goes_on(memory, before, (holder, held)) => last.run,
+                _ => last.run.wrapping_add(1),
+            });
+            let now = Point { run, ..point };
             let n_looks = points.len();
             points.push(now);
             let series = Series { track, points, holder };
@@ -74,6 +81,8 @@ struct Present {
     track: Track,
     holder: Option<ProcessKey>,
     point: Point,
+    /// The share of it that the holder has.
+    held: f64,
 }
 
 fn present(memory: &Memory, known: &HashMap<&Track, &Series>, at: f64) -> Vec<Present> {
@@ -88,6 +97,7 @@ fn present(memory: &Memory, known: &HashMap<&Track, &Series>, at: f64) -> Vec<Pr
         track: Track::Limit(limit.kind, limit.netns.clone()),
         holder: None,
         point: point(at, (limit.used, 0), Some(limit.limit)),
+        held: 1.0,
     }));
     all
 }
@@ -117,7 +127,8 @@ fn leaked_of(process: &ProcessMemory) -> u64 {
 /// `None` when its descriptors could not be counted.
 fn descriptors(process: &ProcessMemory, track: Track, at: f64) -> Option<Present> {
     let used = process.fds_open?;
-    Some(Present { track, holder: Some(process.key), point: point(at, (used, leaked_of(process)), process.fds_limit) })
+    let point = point(at, (used, leaked_of(process)), process.fds_limit);
+    Some(Present { track, holder: Some(process.key), point, held: 1.0 })
 }
 
 fn ports(memory: &Memory, pool: &PoolMemory, at: f64) -> Present {
@@ -126,6 +137,7 @@ fn ports(memory: &Memory, pool: &PoolMemory, at: f64) -> Present {
         track: Track::Ports(pool.name.clone()),
         holder,
         point: point(at, (pool.used, pool.stuck), Some(pool.usable)),
+        held: pool.holder.map_or(0.0, |(_, held)| held as f64 / pool.used.max(1) as f64),
     }
 }
 
@@ -133,13 +145,14 @@ fn point(at: f64, (used, leaked): (u64, u64), limit: Option<u64>) -> Point {
     Point { at, used: used as f64, leaked: leaked as f64, limit: limit.map(|limit| limit as f64), run: 0 }
 }
 
-/// The run that the present belongs to: that of the last point when it is the same process's, or nobody's both times.
-fn run_of(earlier: Option<&Series>, holder: Option<ProcessKey>) -> u64 {
-    let last = earlier.and_then(|series| Some((series.points.last()?.run, series.holder)));
-    match last {
-        None => 0,
-        Some((run, before)) if before == holder => run,
-        Some((run, _)) => run.wrapping_add(1),
+/// Whether the present is of one line with the last point. The line of a pool ends when the process that held most of it is
+/// gone, or when another holds two thirds; that of a program with its process.
+fn goes_on(memory: &Memory, before: Option<ProcessKey>, (now, held): (Option<ProcessKey>, f64)) -> bool {
+    let is_gone = |before| !memory.processes.iter().any(|process| process.key == before);
+    match (before, now) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(before), Some(now)) => before == now || (held < 2.0 / 3.0 && !is_gone(before)),
     }
 }
 

@@ -9,6 +9,7 @@ use super::super::names::{NameId, Names};
 use super::super::stretch::{HOUR_MS, Head, LimitId};
 use super::clock::Stamp;
 use crate::model::past::{Point, Series, Track};
+use crate::model::process::ProcessKey;
 
 /// A gap is filled with zeros look by look when it has no more of them than a day of looks every five minutes; of a longer
 /// one the first and the last look do: points that tell nothing new must not be made by the million.
@@ -140,25 +141,32 @@ impl<'n> Lines<'n> {
 
     /// The series, with the time of every step.
     pub(super) fn series(self, times: &[i64]) -> Result<Vec<Series>, Fault> {
-        let Self { names, steps, runs, services, pools, limits, .. } = self;
+        let Self { names, boot, steps, runs, services, pools, limits } = self;
+        let holder_of = |marks: &[Mark]| -> Result<Option<ProcessKey>, Fault> {
+            let Some(last) = marks.last().filter(|last| last.run != 0) else { return Ok(None) };
+            let run = names.run(last.run)?;
+            Ok(Some(run.key).filter(|_| boot.is_some() && run.boot == boot))
+        };
         let mut series = Vec::with_capacity(services.lines.len() + pools.lines.len() + limits.lines.len());
         for (service, marks) in services.lines {
             let track = Track::Descriptors(names.service(service)?.clone());
-            push(&mut series, track, &with_like_ghosts(one_run_at_a_time(marks)), times);
+            let marks = with_like_ghosts(one_run_at_a_time(marks));
+            push(&mut series, (track, holder_of(&marks)?), &marks, times);
         }
         for (pool, marks) in pools.lines {
             let track = Track::Ports(names.pool(pool)?.clone());
-            push(&mut series, track, &with_empty_moments(with_lines(marks, &runs), &steps), times);
+            let marks = with_empty_moments(with_lines(marks, &runs), &steps);
+            push(&mut series, (track, holder_of(&marks)?), &marks, times);
         }
         for ((kind, netns), marks) in limits.lines {
             let netns = netns.map(|netns| names.netns(netns).map(str::to_owned)).transpose()?;
-            push(&mut series, Track::Limit(kind, netns), &marks, times);
+            push(&mut series, (Track::Limit(kind, netns), None), &marks, times);
         }
         Ok(series)
     }
 }
 
-fn push(series: &mut Vec<Series>, track: Track, marks: &[Mark], times: &[i64]) {
+fn push(series: &mut Vec<Series>, (track, holder): (Track, Option<ProcessKey>), marks: &[Mark], times: &[i64]) {
     if marks.is_empty() {
         return;
     }
@@ -169,7 +177,7 @@ fn push(series: &mut Vec<Series>, track: Track, marks: &[Mark], times: &[i64]) {
         limit: mark.limit.map(|limit| limit as f64),
         run: mark.run,
     });
-    series.push(Series { track, points: points.collect() });
+    series.push(Series { track, points: points.collect(), holder });
 }
 
 /// One point a look. Of a program that runs several times at once the run is followed that has leaked most now, back to
