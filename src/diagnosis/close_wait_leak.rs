@@ -37,7 +37,7 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     let strangers = census.strangers.iter().map(|seen| (Owner::of(seen), seen.netns, &seen.close_wait));
     let accused: Vec<_> = known
         .chain(strangers)
-        .filter(|(_, _, held)| scene.policy.stuck.grade(Blame::of(held).possibly).is_some())
+        .filter(|(_, _, held)| scene.policy.stuck.grade_count(Blame::of(held).possibly).is_some())
         .collect();
     let destinations = if accused.is_empty() { HashSet::new() } else { scene.destinations() };
     let suspects = accused.into_iter().map(|(owner, netns, held)| {
@@ -97,9 +97,9 @@ fn judge_one(suspect: &Suspect<'_>) -> Finding {
     let blame = Blame::of(held);
     let (severity, confidence) = if looks_like_idle_pool(suspect) {
         (Severity::Info, Confidence::Hint)
-    } else if let Some(severity) = policy.stuck.grade(blame.surely) {
+    } else if let Some(severity) = policy.stuck.grade_count(blame.surely) {
         (severity, confidence(suspect))
-    } else if blame.perhaps >= policy.stuck.warning {
+    } else if policy.stuck.grade_count(blame.perhaps).is_some() {
         (Severity::Warning, Confidence::Likely)
     } else {
         (Severity::Unknown, Confidence::Hint)
@@ -134,13 +134,13 @@ fn looks_like_idle_pool(suspect: &Suspect<'_>) -> bool {
     let said_goodbye = CLOSE_NOTIFY_BYTES.iter().any(|bytes| held.unread_least == *bytes && held.unread_most == *bytes);
     held.eof_unread == held.count
         && (held.with_unread_bytes == 0 || said_goodbye)
-        && held.count < suspect.scene.policy.stuck.critical
+        && suspect.scene.policy.stuck.grade_count(held.count) != Some(Severity::Critical)
         && suspect.n_outbound == held.count
         && suspect.outbound.iter().all(|(_, count)| *count <= POOL_PER_DESTINATION)
 }
 
 fn evidence(held: &CloseWaitCensus, blame: Blame, policy: &Policy, severity: Severity) -> Vec<Evidence> {
-    let stuck = Some(policy.stuck.of(severity));
+    let stuck = policy.stuck.of(severity);
     let mut evidence = vec![
         Evidence::count("close_wait", held.count, None, Unit::Sockets),
         Evidence::count("close_wait_stuck", blame.surely, stuck, Unit::Sockets),

@@ -20,6 +20,7 @@ mod owner;
 mod peer_not_closing;
 pub mod policy;
 mod port_pool;
+pub mod range;
 mod range_conflict;
 mod receive_stalled;
 mod remedy;
