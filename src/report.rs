@@ -4,6 +4,7 @@ use crate::attribution::{self, Owners};
 use crate::census::{self, Census, Query};
 use crate::diagnosis;
 use crate::diagnosis::finding::{Finding, Verdict};
+use crate::diagnosis::metrics::{self, Measured};
 use crate::diagnosis::policy::Policy;
 use crate::model::snapshot::Snapshot;
 
@@ -22,7 +23,9 @@ pub struct Report<'a> {
     pub census: Census,
     /// What was found, the most urgent first.
     pub findings: Vec<Finding>,
-    /// The overall grade.
+    /// Every metric, measured and graded.
+    pub metrics: Vec<Measured>,
+    /// The overall grade: the worst of the findings and of the metrics.
     pub verdict: Verdict,
     /// One sentence that says it all, safe to print.
     pub headline: String,
@@ -34,7 +37,10 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, policy: &'a Policy) -
     let owners = attribution::join(snapshot);
     let census = census::take(snapshot, &owners, query);
     let findings = diagnosis::judge(snapshot, &census, policy);
-    let verdict = diagnosis::verdict(&findings);
-    let headline = diagnosis::headline(snapshot, &census, policy, &findings);
-    Report { snapshot, query, policy, owners, census, findings, verdict, headline }
+    let metrics = metrics::measure(snapshot, &census, policy);
+    let found = diagnosis::verdict(&findings);
+    let headline = metrics::headline(&metrics, found)
+        .unwrap_or_else(|| diagnosis::headline(snapshot, &census, policy, &findings));
+    let verdict = found.max(metrics::verdict(&metrics));
+    Report { snapshot, query, policy, owners, census, findings, metrics, verdict, headline }
 }

@@ -15,6 +15,7 @@ mod fix;
 mod ghost_sockets;
 mod headline;
 mod listener_backlog;
+pub mod metrics;
 mod other_end;
 mod owner;
 mod peer_not_closing;
