@@ -39,8 +39,8 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, policy: &'a Policy) -
     let findings = diagnosis::judge(snapshot, &census, policy);
     let metrics = metrics::measure(snapshot, &census, policy);
     let found = diagnosis::verdict(&findings);
-    let headline = metrics::headline(&metrics, found)
-        .unwrap_or_else(|| diagnosis::headline(snapshot, &census, policy, &findings));
+    let headline =
+        metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(snapshot, &census, policy, &findings));
     let verdict = found.max(metrics::verdict(&metrics));
     Report { snapshot, query, policy, owners, census, findings, metrics, verdict, headline }
 }

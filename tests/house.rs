@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("report", 2, &[]),
     ("capture", 3, &[]),
     ("render", 3, &[]),
+    ("integrate", 3, &[]),
     ("cli", 4, &[]),
     ("main", 5, &[]),
 ];

@@ -91,11 +91,15 @@ const fn entry(
 
 const fn meaning(metric: Metric) -> &'static str {
     match metric {
-        Metric::Ports => "the highest used share of the ports to any destination, a NAT's budget (--snat-limit) included",
+        Metric::Ports => {
+            "the highest used share of the ports to any destination, a NAT's budget (--snat-limit) included"
+        }
         Metric::Stuck => "CLOSE-WAIT sockets that are surely older than stuck_after, of the process with the most",
         Metric::Fds => "open descriptors against RLIMIT_NOFILE, of the socket-holding process that is nearest to it",
         Metric::Ghosts => "sockets that a reset closed and a process still holds, of the process with the most",
-        Metric::Accept => "the accept queue against its limit, of the fullest listener; fewer than 8 that fit count as none",
+        Metric::Accept => {
+            "the accept queue against its limit, of the fullest listener; fewer than 8 that fit count as none"
+        }
         Metric::Eta => "the time until the first wall at the observed growth",
         Metric::Conntrack => "tracked connections against nf_conntrack_max, of the fullest namespace",
         Metric::Coverage => "the share of the sockets whose holder was seen; too little is unknown, never worse",
@@ -160,7 +164,9 @@ impl Measured {
             _ => None,
         };
         let why = match (crossed, &self.unseen, self.grade) {
-            (Some((level, range)), _, _) => format!(": {level} {}", range.in_words(|value| in_words(value, entry.unit))),
+            (Some((level, range)), _, _) => {
+                format!(": {level} {}", range.in_words(|value| in_words(value, entry.unit)))
+            }
             (None, Some(unseen), _) => format!(": {unseen}"),
             (None, None, Some(Verdict::Unknown)) => ": less than was asked for".to_owned(),
             (None, None, _) => String::new(),

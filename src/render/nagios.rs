@@ -59,24 +59,25 @@ fn brief(report: &Report<'_>, room: usize) -> String {
         report.metrics.iter().filter(|measured| measured.grade.is_some_and(|grade| grade > Verdict::Ok)).collect();
     bad.sort_by_key(|measured| std::cmp::Reverse(measured.grade));
     let tells_verdict = bad.first().is_some_and(|measured| measured.grade == Some(report.verdict));
-    let said: [String; 2] = match report.verdict {
-        _ if tells_verdict => [words(&bad, Whose::Told), words(&bad, Whose::Left)],
+    // The longest first, of which the first that fits is said.
+    let said: Vec<String> = match report.verdict {
+        _ if tells_verdict => vec![words(&bad, Whose::Told), words(&bad, Whose::Left)],
         Verdict::Ok => {
             let calm = [Metric::Ports, Metric::Stuck].map(|metric| &report.metrics[metric as usize]);
             let sockets = counted(report.census.totals.total(), "socket", "sockets");
-            let text = format!("{}, {sockets}", words(&calm, Whose::Left));
-            [text.clone(), text]
+            vec![format!("{}, {sockets}", words(&calm, Whose::Left))]
         }
         _ => {
-            let sentence = report.headline.as_str();
-            [sentence.to_owned(), sentence.split("; ").next().unwrap_or(sentence).to_owned()]
+            let summary = report.findings.first().map_or("", |leading| &leading.summary);
+            let clause = summary.split("; ").next().unwrap_or(summary);
+            [&report.headline, summary, clause].map(str::to_owned).to_vec()
         }
     };
     let coverage = partly_seen(report).filter(|_| !bad.iter().any(|measured| measured.metric == Metric::Coverage));
     let coverage = coverage.map_or_else(String::new, |share| format!(", {share}"));
     let room = room.saturating_sub(coverage.chars().count());
-    let fitting = said.iter().find(|text| text.chars().count() <= room).unwrap_or(&said[1]);
-    format!("{}{coverage}", cut(fitting, room))
+    let fitting = said.iter().find(|text| text.chars().count() <= room).or(said.last());
+    format!("{}{coverage}", cut(fitting.map_or("", String::as_str), room))
 }
 
 /// Whether to say whose a value is.
@@ -137,8 +138,8 @@ fn long_output(report: &Report<'_>, detail: Detail) -> Vec<String> {
     // Gaps are told once, at the end.
     let findings: Vec<&Finding> = report.findings.iter().filter(|finding| finding.rule != Rule::Coverage).collect();
     let shown = if detail == Detail::Full { findings.len() } else { TOLD.min(findings.len()) };
-    for finding in &findings[..shown] {
-        lines.extend(told(finding, detail));
+    for (nth, finding) in findings[..shown].iter().enumerate() {
+        lines.extend(told(finding, detail, nth == 0));
     }
     if shown < findings.len() {
         let more = counted((findings.len() - shown) as u64, "more finding", "more findings");
@@ -156,12 +157,13 @@ fn long_output(report: &Report<'_>, detail: Detail) -> Vec<String> {
     lines
 }
 
-fn told(finding: &Finding, detail: Detail) -> Vec<String> {
+/// In brief, only the leading finding says what to do: the others often have the same cure.
+fn told(finding: &Finding, detail: Detail, is_leading: bool) -> Vec<String> {
     let mut lines = vec![format!("{} {}: {}", finding.severity.label(), finding.rule.token(), hedged(finding))];
     if detail == Detail::Full {
         lines.extend(finding.details.iter().map(|detail| format!("  {detail}")));
     }
-    if detail == Detail::Full || finding.severity > Severity::Info {
+    if detail == Detail::Full || is_leading && finding.severity > Severity::Info {
         lines.extend(finding.remedies.iter().map(|remedy| {
             let command = remedy.command.as_ref().map_or_else(String::new, |command| format!(": {command}"));
             format!("  {}: {}{command}", remedy.when.token(), remedy.text)

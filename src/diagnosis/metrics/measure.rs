@@ -36,9 +36,11 @@ pub(super) fn ports(scene: &Scene<'_>) -> Reading {
     let pools = scene.census.port_pools.iter().map(|pool| {
         (ports_share(pool.used, pool.usable), format!("to {}{}", pool.destination, scene.place(pool.netns)))
     });
-    let budgets = scene.census.snat.iter().map(|budget| {
-        (share(budget.used, budget.limit.into()), format!("a NAT's to {}", budget.destination))
-    });
+    let budgets = scene
+        .census
+        .snat
+        .iter()
+        .map(|budget| (share(budget.used, budget.limit.into()), format!("a NAT's to {}", budget.destination)));
     let known = most(pools.chain(budgets));
     if known.is_none() && !are_ranges_known(scene.snapshot) {
         return unknown("the ephemeral port range is not known");

@@ -128,7 +128,10 @@ fn an_upper_bound_moves_the_rule_and_other_ranges_are_the_metrics_alone() {
     assert_eq!((script.verdict(), measured(&script, Metric::Stuck).grade), (Verdict::Ok, Some(Verdict::Ok)));
     ask(&mut script, Metric::Stuck, Severity::Critical, up_to(39.0));
     let finding = script.findings().swap_remove(0);
-    assert_eq!((finding.severity, measured(&script, Metric::Stuck).grade), (Severity::Critical, Some(Verdict::Critical)));
+    assert_eq!(
+        (finding.severity, measured(&script, Metric::Stuck).grade),
+        (Severity::Critical, Some(Verdict::Critical))
+    );
     let threshold = finding.evidence.iter().find(|evidence| evidence.name == "close_wait_stuck").expect("it is there");
     assert_eq!((threshold.observed, threshold.threshold), (Some(40.0), Some(39.0)));
     ask(&mut script, Metric::Stuck, Severity::Critical, between(35.0, 45.0));
@@ -182,7 +185,12 @@ fn what_is_not_known_is_unknown_only_to_who_asks() {
         let before = measured(&script, metric);
         assert!(before.unseen.is_some(), "{name}: {before:?}");
         assert!(before.grade.is_none_or(|grade| grade == Verdict::Ok), "{name}: {before:?}");
-        ask(&mut script, metric, Severity::Critical, if metric == Metric::Eta { Range::below(1.0) } else { up_to(99.0) });
+        ask(
+            &mut script,
+            metric,
+            Severity::Critical,
+            if metric == Metric::Eta { Range::below(1.0) } else { up_to(99.0) },
+        );
         let after = measured(&script, metric);
         assert_eq!(after.grade, Some(Verdict::Unknown), "{name}: {after:?}");
         assert!(after.sentence().contains(after.unseen.as_deref().expect("why")), "{}", after.sentence());
