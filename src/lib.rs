@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | 5 | `main` | arguments in, exit status out |
 //! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
-//! | 3 | [`capture`], [`history`] and [`render`] | the edges: reading the kernel, remembering, writing for readers; they never meet each other |
+//! | 3 | [`capture`], [`history`], [`render`], [`integrate`] | the edges: reading the kernel, remembering, writing for readers, configuration for schedulers and monitoring; they never meet each other |
 //! | 2 | [`report`] | `build()`, the pure core on one screen |
 //! | 1 | [`attribution`], [`census`], [`trend`], [`diagnosis`] | pure; each may use those to its left |
 //! | 0 | [`model`] | the vocabulary, `std` only |
@@ -24,6 +24,7 @@ pub mod census;
 pub mod cli;
 pub mod diagnosis;
 pub mod history;
+pub mod integrate;
 pub mod model;
 pub mod render;
 pub mod report;

@@ -5,6 +5,7 @@ use crate::census::memory::{self, Seen};
 use crate::census::{self, Census, Query};
 use crate::diagnosis;
 use crate::diagnosis::finding::{Finding, Verdict};
+use crate::diagnosis::metrics::{self, Measured};
 use crate::diagnosis::policy::Policy;
 use crate::model::past::{Memory, Past};
 use crate::model::snapshot::Snapshot;
@@ -29,7 +30,9 @@ pub struct Report<'a> {
     pub forecasts: Vec<Forecast>,
     /// What was found, the most urgent first.
     pub findings: Vec<Finding>,
-    /// The overall grade.
+    /// Every metric, measured and graded.
+    pub metrics: Vec<Measured>,
+    /// The overall grade: the worst of the findings and of the metrics.
     pub verdict: Verdict,
     /// One sentence that says it all, safe to print.
     pub headline: String,
@@ -48,9 +51,12 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, polic
         }
     };
     let findings = diagnosis::judge(snapshot, &census, policy);
-    let verdict = diagnosis::verdict(&findings);
-    let headline = diagnosis::headline(snapshot, &census, policy, &findings);
-    Report { snapshot, query, past, policy, owners, census, forecasts, findings, verdict, headline }
+    let metrics = metrics::measure(snapshot, &census, policy);
+    let found = diagnosis::verdict(&findings);
+    let headline =
+        metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(snapshot, &census, policy, &findings));
+    let verdict = found.max(metrics::verdict(&metrics));
+    Report { snapshot, query, past, policy, owners, census, forecasts, findings, metrics, verdict, headline }
 }
 
 impl Report<'_> {

@@ -16,6 +16,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("capture", 3, &[]),
     ("history", 3, &[]),
     ("render", 3, &[]),
+    ("integrate", 3, &[]),
     ("cli", 4, &[]),
     ("main", 5, &[]),
 ];

@@ -281,13 +281,13 @@ pub struct Evidence {
 
 impl Evidence {
     /// A whole number, and the one it was compared with.
-    pub(super) fn count(name: &'static str, observed: u64, threshold: Option<u64>, unit: Unit) -> Self {
-        Self { name, observed: Some(observed as f64), threshold: threshold.map(|threshold| threshold as f64), unit }
+    pub(super) fn count(name: &'static str, observed: u64, threshold: Option<f64>, unit: Unit) -> Self {
+        Self { name, observed: Some(observed as f64), threshold, unit }
     }
 
     /// A share, and the one it was compared with.
-    pub(super) fn ratio(name: &'static str, observed: f64, threshold: f64) -> Self {
-        Self { name, observed: Some(observed), threshold: Some(threshold), unit: Unit::Ratio }
+    pub(super) fn ratio(name: &'static str, observed: f64, threshold: Option<f64>) -> Self {
+        Self { name, observed: Some(observed), threshold, unit: Unit::Ratio }
     }
 }
 

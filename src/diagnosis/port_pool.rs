@@ -37,11 +37,8 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     findings
 }
 
-/// How full the pool is; `None` below the warning.
+/// How full the pool is; `None` below the warning. A pool without a port is full.
 pub(super) fn severity(scene: &Scene<'_>, pool: &PortPool) -> Option<Severity> {
-    if pool.remaining == 0 {
-        return Some(Severity::Critical);
-    }
     scene.policy.ports.grade(ports_share(pool.used, pool.usable))
 }
 

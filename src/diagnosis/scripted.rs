@@ -61,7 +61,7 @@ pub(super) fn stuck(count: u64, seconds: u64) -> CloseWaitCensus {
 pub(super) struct Script {
     pub(super) snapshot: Snapshot,
     pub(super) census: Census,
-    policy: Policy,
+    pub(super) policy: Policy,
 }
 
 impl Script {

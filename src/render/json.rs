@@ -1,6 +1,7 @@
 //! The report for machines: `closewatch.report/1`. `report.schema.json` says what each field means.
 
 mod findings;
+mod metrics;
 mod pairs;
 mod rows;
 mod snat;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use self::findings::FindingRow;
+use self::metrics::MetricRow;
 use self::pairs::PairRow;
 use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow, StrangerRow};
 use self::snat::SnatRow;
@@ -63,6 +65,7 @@ struct Document<'a> {
     verdict: &'static str,
     headline: &'a str,
     findings: Vec<FindingRow<'a>>,
+    metrics: Vec<MetricRow<'a>>,
     totals: Totals,
     namespaces: Vec<NamespaceRow<'a>>,
     processes: Vec<ProcessRow<'a>>,
@@ -161,6 +164,7 @@ impl<'a> Document<'a> {
             verdict: report.verdict.token(),
             headline: &report.headline,
             findings: report.findings.iter().map(|finding| FindingRow::of(report, finding)).collect(),
+            metrics: report.metrics.iter().map(MetricRow::of).collect(),
             totals: Totals { sockets: census.totals.total(), states: States(census.totals) },
             namespaces: rows::namespaces(report),
             processes: census.processes.iter().map(|row| ProcessRow::of(report, row)).collect(),

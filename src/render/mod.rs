@@ -2,6 +2,7 @@
 
 pub mod explain;
 mod json;
+mod nagios;
 pub mod schema;
 mod table;
 mod words;
@@ -17,6 +18,8 @@ pub enum Format {
     Table,
     /// `closewatch.report/1`.
     Json,
+    /// For monitoring systems that run plugins: a line with numbers, and long output.
+    Nagios,
 }
 
 /// Whether to colour.
@@ -56,5 +59,6 @@ pub fn render(report: &Report<'_>, format: Format, page: &Page, out: &mut impl W
     match format {
         Format::Table => table::render(report, page, out),
         Format::Json => json::render(report, out),
+        Format::Nagios => nagios::render(report, page, out),
     }
 }

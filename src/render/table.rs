@@ -4,6 +4,7 @@ mod coverage;
 pub(super) mod findings;
 mod grid;
 mod listeners;
+mod metrics;
 mod namespaces;
 mod pairs;
 mod pools;
@@ -28,6 +29,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
     let mut sheet = Sheet::new(page);
     findings::write(report, &mut sheet);
     sheet.blank();
+    metrics::write(report, &mut sheet);
     states::write_filter(report, &mut sheet);
     states::write_states(report, &mut sheet);
     if is_quiet(report, page) {

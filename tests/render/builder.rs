@@ -12,6 +12,7 @@ use closewatch::census::{
     Census, CloseWaitCensus, Coverage, ListenerCensus, PortRangeCensus, ProcessCensus, Query, Unowned, UnreadCensus,
 };
 use closewatch::diagnosis::finding::{Finding, Verdict};
+use closewatch::diagnosis::metrics;
 use closewatch::diagnosis::policy::Policy;
 use closewatch::diagnosis::verdict;
 use closewatch::model::past::Past;
@@ -33,7 +34,7 @@ pub(crate) const NS: NetNsIndex = NetNsIndex(0);
 pub(crate) struct Story {
     pub(crate) snapshot: Snapshot,
     pub(crate) query: Query,
-    policy: Policy,
+    pub(crate) policy: Policy,
     pub(crate) census: Census,
     pub(crate) findings: Vec<Finding>,
     pub(crate) headline: String,
@@ -45,7 +46,8 @@ impl Story {
     /// Hands the report to a reader.
     pub(crate) fn tell<R>(self, reader: impl FnOnce(&Report<'_>) -> R) -> R {
         let owners = attribution::join(&self.snapshot);
-        let verdict: Verdict = verdict(&self.findings);
+        let metrics = metrics::measure(&self.snapshot, &self.census, &self.policy);
+        let verdict: Verdict = verdict(&self.findings).max(metrics::verdict(&metrics));
         reader(&Report {
             snapshot: &self.snapshot,
             query: &self.query,
@@ -55,6 +57,7 @@ impl Story {
             census: self.census,
             forecasts: Vec::new(),
             findings: self.findings,
+            metrics,
             verdict,
             headline: self.headline,
         })

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses its own part of it")]
 
 pub mod neighbour;
+pub mod nobody;
 pub mod player;
 
 use std::collections::BTreeMap;
