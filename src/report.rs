@@ -7,6 +7,7 @@ use crate::diagnosis;
 use crate::diagnosis::finding::{Finding, Verdict};
 use crate::diagnosis::metrics::{self, Measured};
 use crate::diagnosis::policy::Policy;
+use crate::diagnosis::scene::Scene;
 use crate::model::past::{Memory, Past};
 use crate::model::snapshot::Snapshot;
 use crate::trend::forecast::{self, Forecast};
@@ -50,11 +51,11 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, polic
             forecast::of(&memory::of(&seen, ""), past)
         }
     };
-    let findings = diagnosis::judge(snapshot, &census, policy);
-    let metrics = metrics::measure(snapshot, &census, policy);
+    let scene = Scene::new(snapshot, &census, &forecasts, policy);
+    let findings = diagnosis::judge(&scene);
+    let metrics = metrics::measure(&scene);
     let found = diagnosis::verdict(&findings);
-    let headline =
-        metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(snapshot, &census, policy, &findings));
+    let headline = metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(&scene, &findings));
     let verdict = found.max(metrics::verdict(&metrics));
     Report { snapshot, query, past, policy, owners, census, forecasts, findings, metrics, verdict, headline }
 }

@@ -14,6 +14,7 @@ use closewatch::census::{
 use closewatch::diagnosis::finding::{Finding, Verdict};
 use closewatch::diagnosis::metrics;
 use closewatch::diagnosis::policy::Policy;
+use closewatch::diagnosis::scene::Scene;
 use closewatch::diagnosis::verdict;
 use closewatch::model::past::Past;
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
@@ -46,7 +47,7 @@ impl Story {
     /// Hands the report to a reader.
     pub(crate) fn tell<R>(self, reader: impl FnOnce(&Report<'_>) -> R) -> R {
         let owners = attribution::join(&self.snapshot);
-        let metrics = metrics::measure(&self.snapshot, &self.census, &self.policy);
+        let metrics = metrics::measure(&Scene::new(&self.snapshot, &self.census, &[], &self.policy));
         let verdict: Verdict = verdict(&self.findings).max(metrics::verdict(&metrics));
         reader(&Report {
             snapshot: &self.snapshot,
