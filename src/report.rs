@@ -8,7 +8,7 @@ use crate::diagnosis::finding::{Finding, Verdict};
 use crate::diagnosis::metrics::{self, Measured};
 use crate::diagnosis::policy::Policy;
 use crate::diagnosis::scene::Scene;
-use crate::model::past::{Memory, Past};
+use crate::model::past::{HistoryNote, Memory, Past};
 use crate::model::snapshot::Snapshot;
 use crate::trend::forecast::{self, Forecast};
 
@@ -21,6 +21,8 @@ pub struct Report<'a> {
     pub query: &'a Query,
     /// What was known of earlier looks; empty when there were none.
     pub past: &'a Past,
+    /// What there is to say of the history; filled in by whoever keeps it.
+    pub history: HistoryNote,
     /// By which thresholds it was judged.
     pub policy: &'a Policy,
     /// Who owns which socket.
@@ -57,7 +59,20 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, polic
     let found = diagnosis::verdict(&findings);
     let headline = metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(&scene, &findings));
     let verdict = found.max(metrics::verdict(&metrics));
-    Report { snapshot, query, past, policy, owners, census, forecasts, findings, metrics, verdict, headline }
+    Report {
+        snapshot,
+        query,
+        past,
+        history: HistoryNote::default(),
+        policy,
+        owners,
+        census,
+        forecasts,
+        findings,
+        metrics,
+        verdict,
+        headline,
+    }
 }
 
 impl Report<'_> {

@@ -108,6 +108,21 @@ pub struct ReportArgs {
     /// What to look at and to count.
     #[command(flatten)]
     pub query: QueryArgs,
+    /// What is remembered.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// The options of every command that knows the past.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The history of earlier checks [default: /var/lib/closewatch/history.db for root, else
+    /// ~/.local/state/closewatch/history.db]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_history", help_heading = "History")]
+    pub history: Option<PathBuf>,
+    /// Neither read nor write a history
+    #[arg(long, help_heading = "History")]
+    pub no_history: bool,
 }
 
 /// The options of every command that reports: what to look at, and what to count.

@@ -4,6 +4,7 @@ pub mod args;
 pub mod exit;
 mod guard;
 pub mod output;
+mod past;
 mod policy_file;
 mod ranges;
 pub mod request;
@@ -23,6 +24,7 @@ use self::args::{CheckArgs, CheckFormatArg, Command, IntegrateArgs, RecordArgs, 
 use self::exit::Exit;
 use self::guard::Voice;
 use self::output::{OutputError, Sink};
+use self::past::{Keeper, Purpose};
 use self::request::{CheckJob, NamesRequest, OutputRequest, RecordJob, ReportJob};
 use self::usage::{Refusal, UsageError, closest};
 use crate::capture::anonymize::{Key, KeyError};
@@ -32,8 +34,8 @@ use crate::capture::recording::RecordingError;
 use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
 use crate::diagnosis::finding::Verdict;
 use crate::diagnosis::policy::Policy;
+use crate::history::HistoryError;
 use crate::integrate;
-use crate::model::past::Past;
 use crate::model::snapshot::{Gap, Hides, Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
 use crate::model::wording::{counted, span};
@@ -70,8 +72,10 @@ fn report(args: &ReportArgs) -> Result<Exit> {
     let job = ReportJob::from_args(args)?;
     let sink = Sink::open(job.output.file.as_deref())?;
     let snapshot = look(job.from.as_ref(), &job.request)?;
-    let past = Past::default();
-    let report = report::build(&snapshot, &job.query, &past, &job.policy);
+    let mut keeper = Keeper::open(&job.history, Purpose::Know)?;
+    let past = keeper.past(&snapshot);
+    let mut report = report::build(&snapshot, &job.query, &past, &job.policy);
+    report.history = keeper.into_note();
     let mut bytes = Vec::new();
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
         .context("writing the report")?;
@@ -119,8 +123,11 @@ fn grade(args: &CheckArgs, voice: Voice) -> Result<Exit> {
         // Before the gaps that came of it.
         snapshot.gaps.insert(0, time_was_up(limit));
     }
-    let past = Past::default();
-    let report = report::build(&snapshot, &job.query, &past, &job.policy);
+    let mut keeper = Keeper::open(&job.history, Purpose::Remember)?;
+    let past = keeper.past(&snapshot);
+    let mut report = report::build(&snapshot, &job.query, &past, &job.policy);
+    keeper.remember(&report.memory(), past::unfit(&job.request, &job.history));
+    report.history = keeper.into_note();
     let exit = Exit::Graded(report.verdict);
     if quiet && report.verdict == Verdict::Ok && matches!(sink, Sink::Stdout) {
         return Ok(exit);
@@ -272,6 +279,9 @@ fn hint(error: &Error) -> Option<String> {
         return Some(
             "`openssl rand -hex 16 > FILE` makes a key; without --anonymize-key a random one is used".to_owned(),
         );
+    }
+    if let Some(history) = error.downcast_ref::<HistoryError>() {
+        return Some(history.hint().to_owned());
     }
     if error.is::<RecordingError>() {
         return Some("record fewer namespaces at a time, with --netns".to_owned());

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{CheckArgs, CheckFormatArg, ColorArg, FormatArg, LookArgs, QueryArgs, RecordArgs, ReportArgs};
+use super::args::{
+    CheckArgs, CheckFormatArg, ColorArg, FormatArg, HistoryArgs, LookArgs, QueryArgs, RecordArgs, ReportArgs,
+};
 use super::ranges;
 use super::usage::UsageError;
 use super::values::{
@@ -29,8 +31,21 @@ pub struct ReportJob {
     pub query: Query,
     /// How to judge.
     pub policy: Policy,
+    /// Which history to know.
+    pub history: HistoryRequest,
     /// How to print.
     pub output: OutputRequest,
+}
+
+/// Which history to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryRequest {
+    /// The one in the usual place.
+    Usual,
+    /// The one in this file.
+    File(PathBuf),
+    /// None.
+    None,
 }
 
 /// How and where to print.
@@ -114,6 +129,7 @@ impl ReportJob {
             request: read_request(&args.query.look, query.selection.clone())?,
             query,
             policy,
+            history: read_history(&args.history, &args.query.look),
             output: read_output(args),
         })
     }
@@ -154,14 +170,24 @@ impl CheckJob {
         ranges::ask(&mut policy, &args.warning, &args.critical)?;
         let look = &args.query.look;
         let from = read_from(look)?;
+        let history = read_history(&args.history, look);
         let limit = read_timeout(look.timeout.as_deref())?.or(from.is_none().then_some(Self::USUAL_LIMIT));
         let mut request = read_request(look, query.selection.clone())?;
         request.deadline = limit.map_or_else(Deadline::never, |limit| Deadline::after(Self::share_of_look(limit)));
         Ok(Self {
-            report: ReportJob { from, request, query, policy, output: read_check_output(args) },
+            report: ReportJob { from, request, query, policy, history, output: read_check_output(args) },
             limit,
             quiet: args.quiet,
         })
+    }
+}
+
+/// Of a saved look, the usual history is that of another host, or of another time.
+fn read_history(args: &HistoryArgs, look: &LookArgs) -> HistoryRequest {
+    match &args.history {
+        Some(file) => HistoryRequest::File(file.clone()),
+        None if args.no_history || look.from.is_some() => HistoryRequest::None,
+        None => HistoryRequest::Usual,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::diagnosis::scene::{Scene, route};
 use crate::model::past::{LimitKind, Track};
 use crate::model::text::printable;
 use crate::model::wording::{count, percent, span};
-use crate::trend::forecast::Forecast;
+use crate::trend::forecast::{Forecast, Stayed};
 use crate::trend::{Growth, Kind, Rate, Wall};
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
@@ -139,6 +139,14 @@ fn details(scene: &Scene<'_>, forecast: &Forecast) -> Vec<String> {
         let share = percent(*held as f64 / f64::from(pool.used.max(1)));
         details.push(format!("{} holds {share} of those in use.", scene.who_and_where(*holder)));
     }
+    let Stayed { since_last, for_a_day } = forecast.stayed;
+    if since_last > 0 {
+        let day = match for_a_day {
+            0 => String::new(),
+            same => format!(", and {} have been so for a day and more", count(same)),
+        };
+        details.push(format!("{} of its stuck sockets are the same as at the last look{day}.", count(since_last)));
+    }
     details
 }
 
@@ -185,7 +193,8 @@ mod tests {
             finding.details,
             [
                 "Between 8 days and 9 days: the growth of each pair of looks, 95 % of them.",
-                "telegraf[1234] (telegraf.service) holds 94 % of those in use."
+                "telegraf[1234] (telegraf.service) holds 94 % of those in use.",
+                "9,390 of its stuck sockets are the same as at the last look, and 7,400 have been so for a day and more."
             ]
         );
         assert_eq!(leaking(6.0 * 24.0).only(Rule::Growth).severity, Severity::Warning);

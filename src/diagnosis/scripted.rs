@@ -26,7 +26,7 @@ use crate::model::snapshot::{
 use crate::model::socket::{Inode, NetNsIndex, PortBinding, Queues, SocketKind, SocketRecord, Timer};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::tuple::{Endpoint, Family, FourTuple};
-use crate::trend::forecast::Forecast;
+use crate::trend::forecast::{Forecast, Stayed};
 use crate::trend::{Growth, Kind, Rate, Trend, Wall};
 
 /// The address of the scripted host.
@@ -167,6 +167,7 @@ impl Script {
             now: Point { at: 0.0, used, leaked: used, limit: Some(usable), run: 0 },
             n_looks: 288,
             trend: Trend { growth: Growth::Growing(rate), wall },
+            stayed: Stayed { since_last: 9_390, for_a_day: 7_400 },
         });
     }
 

@@ -38,7 +38,7 @@ use self::place::{Identity, Place};
 use self::stretch::code::Grain;
 use self::stretch::{milliseconds, uptime_ms};
 use self::tip::{Latest, Tip};
-use crate::model::past::{Memory, Past};
+use crate::model::past::{Memory, Past, Turnover};
 
 /// How long others are waited for: a hundred looks that are written at once take a second or two.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,19 +64,6 @@ pub struct Moment<'a> {
     pub boot_id: Option<&'a str>,
     /// Time since boot. With it a clock that was set within this boot misleads nobody.
     pub uptime: Option<Duration>,
-}
-
-/// What became of the stuck sockets since the last look that was remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Remembered {
-    /// Stuck then and now.
-    pub same: u64,
-    /// Stuck now and not then.
-    pub new: u64,
-    /// Stuck then and not now: closed, at last.
-    pub gone: u64,
-    /// Whether these are all. When more were stuck than can be kept, the rest is in none of the numbers.
-    pub complete: bool,
 }
 
 /// An open history. Others wait for it when the file is damaged: hold it for a look, not for a day.
@@ -213,7 +200,7 @@ impl History {
     /// # Errors
     /// When it cannot be written: the disk is full, the place may only be read, others do not let go of it. What was there
     /// is as it was. A file that is found damaged is set aside, and the look is the first of a new one; a note says so.
-    pub fn remember(&mut self, memory: &Memory) -> Result<Remembered, HistoryError> {
+    pub fn remember(&mut self, memory: &Memory) -> Result<Turnover, HistoryError> {
         self.remember_all(std::slice::from_ref(memory))
     }
 
@@ -221,7 +208,7 @@ impl History {
     ///
     /// # Errors
     /// As for [`History::remember`].
-    pub fn remember_all(&mut self, memories: &[Memory]) -> Result<Remembered, HistoryError> {
+    pub fn remember_all(&mut self, memories: &[Memory]) -> Result<Turnover, HistoryError> {
         if self.access == Access::ReadOnly {
             let why = self.read_only_because.clone().unwrap_or_else(|| "it was opened for reading".to_owned());
             return Err(HistoryError::NotWritable { path: self.path().to_owned(), why });
@@ -300,12 +287,12 @@ fn told(place: &Place, operation: &'static str, fault: Fault) -> HistoryError {
     }
 }
 
-fn write(connection: &mut Connection, memories: &[Memory]) -> Result<Remembered, Fault> {
+fn write(connection: &mut Connection, memories: &[Memory]) -> Result<Turnover, Fault> {
     // To begin as a reader and write later would fail whenever another wrote in between.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut tip = Tip::read(&transaction)?;
     let mut names = Dictionary::new(&transaction, tip.next_name);
-    let mut remembered = Remembered::default();
+    let mut remembered = Turnover::default();
     for memory in memories {
         remembered = add(&transaction, &mut tip, &mut names, memory)?;
         upkeep::run(&transaction, &mut tip, &mut names)?;
@@ -317,7 +304,7 @@ fn write(connection: &mut Connection, memories: &[Memory]) -> Result<Remembered,
     Ok(remembered)
 }
 
-fn add(connection: &Connection, tip: &mut Tip, names: &mut Dictionary, memory: &Memory) -> Result<Remembered, Fault> {
+fn add(connection: &Connection, tip: &mut Tip, names: &mut Dictionary, memory: &Memory) -> Result<Turnover, Fault> {
     let clock = milliseconds(memory.taken_at);
     if let Some(latest) = &tip.latest {
         tip.life += u64::try_from(clock.saturating_sub(latest.clock)).unwrap_or(0).min(LONGEST_STEP_MS);
@@ -343,7 +330,7 @@ fn remember_stuck(
     tip: &mut Tip,
     boot: Option<u64>,
     memory: &Memory,
-) -> Result<Remembered, Fault> {
+) -> Result<Turnover, Fault> {
     let (clock, uptime) = (milliseconds(memory.taken_at), uptime_ms(memory));
     let same_boot = tip.latest.clone().filter(|latest| boot.is_some() && latest.boot == boot);
     let boot_clock = match &same_boot {
@@ -358,7 +345,7 @@ fn remember_stuck(
         // Two checks at once may overtake each other on the way to the file. Only the time since boot tells that surely.
         if latest.by_uptime && latest.uptime > uptime && uptime.is_some() {
             let stuck::Turnover { same, new, gone } = stuck::only_compare(connection, tip, seen)?;
-            return Ok(Remembered { same, new, gone, complete });
+            return Ok(Turnover { same, new, gone, complete });
         }
     } else {
         stuck::forget(connection, tip)?;
@@ -367,5 +354,5 @@ fn remember_stuck(
     tip.n_stuck = memory.n_stuck;
     let by_uptime = same_boot.map_or(uptime.is_some(), |latest| latest.by_uptime);
     tip.latest = Some(Latest { boot, clock, uptime, verdict: memory.verdict.clone(), boot_clock, by_uptime });
-    Ok(Remembered { same, new, gone, complete })
+    Ok(Turnover { same, new, gone, complete })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::process::ProcessKey;
@@ -226,4 +227,28 @@ pub struct Past {
     pub n_stuck: u64,
     /// The verdict of the last look.
     pub last_verdict: Option<String>,
+}
+
+/// What became of the stuck sockets since the last look that was remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Turnover {
+    /// Stuck then and now.
+    pub same: u64,
+    /// Stuck now and not then.
+    pub new: u64,
+    /// Stuck then and not now: closed, at last.
+    pub gone: u64,
+    /// Whether these are all. When more were stuck than can be kept, the rest is in none of the numbers.
+    pub complete: bool,
+}
+
+/// What a command had to do with the history.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HistoryNote {
+    /// The file; `None` when there is none.
+    pub file: Option<PathBuf>,
+    /// What the reader should know: what could not be read or added, and why; what was set aside.
+    pub notes: Vec<String>,
+    /// What became of the stuck sockets, when this look was added.
+    pub turnover: Option<Turnover>,
 }

@@ -13,6 +13,7 @@ use crate::diagnosis::metrics::{Measured, Metric};
 use crate::diagnosis::range::{Range, decimal};
 use crate::model::text::printable;
 use crate::model::wording::{count, counted};
+use crate::render::history;
 use crate::report::Report;
 
 /// How long a first line may be to be shown whole on a pager, in characters, its numbers left out.
@@ -154,6 +155,7 @@ fn long_output(report: &Report<'_>, detail: Detail) -> Vec<String> {
         lines.push(format!("{grade} {}", measured.sentence()));
     }
     lines.extend(unseen(report, detail));
+    lines.extend(history::told(report));
     lines
 }
 

@@ -3,6 +3,7 @@
 mod coverage;
 pub(super) mod findings;
 mod grid;
+mod growth;
 mod listeners;
 mod metrics;
 mod namespaces;
@@ -38,6 +39,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
         namespaces::write(report, &mut sheet);
         processes::write(report, &mut sheet);
         pools::write_destinations(report, &mut sheet);
+        growth::write(report, &mut sheet);
         snat::write(report, &mut sheet);
         pairs::write(report, &mut sheet);
         states::write_process_ranges(report, &mut sheet);

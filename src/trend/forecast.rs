@@ -1,7 +1,7 @@
 //! The present look put behind what is remembered, number by number, and what is to be expected of each.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Growth, Kind, Trend, Wall};
 use crate::model::past::{Memory, Past, Point, PoolMemory, ProcessMemory, Series, Service, Track};
@@ -20,6 +20,17 @@ pub struct Forecast {
     pub n_looks: usize,
     /// What is to be expected.
     pub trend: Trend,
+    /// Of the stuck sockets that the holder has, those that were stuck before.
+    pub stayed: Stayed,
+}
+
+/// Stuck sockets that were known before: the very same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stayed {
+    /// At the last look.
+    pub since_last: u64,
+    /// A day ago and ever since.
+    pub for_a_day: u64,
 }
 
 impl Forecast {
@@ -45,6 +56,7 @@ impl Forecast {
 pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
     let known: HashMap<&Track, &Series> = past.series.iter().map(|series| (&series.track, series)).collect();
     let at = unix_seconds(memory.taken_at);
+    let stayed = stayed(memory, past);
     let mut forecasts: Vec<Forecast> = present(memory, &known, at)
         .into_iter()
         .map(|Present { track, holder, point, held }| {
@@ -62,11 +74,28 @@ pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
             points.push(now);
             let series = Series { track, points, holder };
             let trend = super::of(&series, at);
-            Forecast { track: series.track, holder, now, n_looks, trend }
+            let stayed = holder.and_then(|holder| stayed.get(&holder).copied()).unwrap_or_default();
+            Forecast { track: series.track, holder, now, n_looks, trend, stayed }
         })
         .collect();
     forecasts.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal));
     forecasts
+}
+
+/// The stuck sockets of each process that were known before.
+fn stayed(memory: &Memory, past: &Past) -> HashMap<ProcessKey, Stayed> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut stayed: HashMap<ProcessKey, Stayed> = HashMap::new();
+    for stuck in &memory.stuck {
+        let holder = stuck.process.and_then(|place| memory.processes.get(place));
+        if let (Some(holder), Some(since)) = (holder, past.stuck_since.get(&stuck.cookie)) {
+            let counts = stayed.entry(holder.key).or_default();
+            counts.since_last += 1;
+            let span = memory.taken_at.duration_since(*since).unwrap_or_default();
+            counts.for_a_day += u64::from(span >= DAY);
+        }
+    }
+    stayed
 }
 
 /// The order in which forecasts are told.

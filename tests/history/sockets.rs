@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use closewatch::history::Remembered;
+use closewatch::model::past::Turnover;
 use closewatch::model::past::{MOST_STUCK, Memory};
 use closewatch::model::socket::SockCookie;
 
@@ -19,7 +19,7 @@ fn look(seconds: u64, sockets: &[(u64, u64)]) -> Memory {
 fn what_stays_what_comes_and_what_goes_is_told_and_a_socket_keeps_its_moment() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut history = open(&dir.path().join("history.db"));
-    let all = |same, new, gone| Remembered { same, new, gone, complete: true };
+    let all = |same, new, gone| Turnover { same, new, gone, complete: true };
     assert_eq!(history.remember(&look(1_000, &[(30, 60), (10, 90)])).expect("remembers"), all(0, 2, 0));
     // 10 tells a little less, 30 a lot more.
     let turnover = history.remember(&look(1_300, &[(10, 70), (20, 65), (30, 900)])).expect("remembers");
@@ -70,7 +70,7 @@ fn a_long_leak_is_kept_as_a_plain_map_would() {
         let turnover = open(&path).remember(&look(seconds, &sockets)).expect("remembers");
         let same = model.keys().filter(|cookie| before.contains_key(cookie)).count() as u64;
         let expected =
-            Remembered { same, new: model.len() as u64 - same, gone: before.len() as u64 - same, complete: true };
+            Turnover { same, new: model.len() as u64 - same, gone: before.len() as u64 - same, complete: true };
         assert_eq!(turnover, expected, "round {round}");
     }
     let past = past_at(&mut open(&path), 60 * 300);

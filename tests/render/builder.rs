@@ -16,7 +16,7 @@ use closewatch::diagnosis::metrics;
 use closewatch::diagnosis::policy::Policy;
 use closewatch::diagnosis::scene::Scene;
 use closewatch::diagnosis::verdict;
-use closewatch::model::past::Past;
+use closewatch::model::past::{HistoryNote, Past};
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::selection::Selection;
@@ -53,6 +53,7 @@ impl Story {
             snapshot: &self.snapshot,
             query: &self.query,
             past: &Past::default(),
+            history: HistoryNote::default(),
             policy: &self.policy,
             owners,
             census: self.census,

@@ -89,7 +89,10 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// The program under test.
 pub fn closewatch() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_closewatch"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_closewatch"));
+    // Never the history of the host that runs the tests.
+    command.env("STATE_DIRECTORY", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"));
+    command
 }
 
 /// Runs a command that must succeed.

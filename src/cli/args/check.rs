@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
-use super::{ColorArg, QueryArgs};
+use super::{ColorArg, HistoryArgs, QueryArgs};
 
 /// The options of `check`.
 #[derive(Debug, Args)]
@@ -57,6 +57,9 @@ pub struct CheckArgs {
     /// What to look at and to count.
     #[command(flatten)]
     pub query: QueryArgs,
+    /// Where to remember it.
+    #[command(flatten)]
+    pub history: HistoryArgs,
 }
 
 /// Formats of the check, as they are typed.
