@@ -99,7 +99,7 @@ pub enum Wall {
         expected_s: f64,
         /// Growth at the upper end of its interval, on top of the highest rest of a week.
         earliest_s: f64,
-        /// Growth at the lower end, on top of the lowest day of the week; `None` when that end does not grow.
+        /// Growth at the lower end, until even the lowest hour of the week finds it full; `None` when that end does not grow.
         latest_s: Option<f64>,
     },
 }
