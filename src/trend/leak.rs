@@ -63,7 +63,7 @@ const RISE_SHARE_OF_AN_HOUR: f64 = 0.05;
 const RISE_WITHOUT_LIMIT: f64 = 282.0;
 /// A leak that follows the traffic runs at up to four times its mean around noon; steeper than that is another leak.
 const FAR_STEEPER: f64 = 4.0;
-/// So far apart may the intervals of two horizons be that still show the same growth.
+/// A longer horizon that lies so far outside the interval of the shortest still shows the same growth.
 const AGREEMENT: f64 = 1.25;
 
 /// Judges the leaked part of one line.
@@ -243,12 +243,13 @@ fn reconcile(long: Seen, short: Seen, far_steeper: f64) -> Growth {
 
 /// The verdict of horizons in ascending order: what the shortest says that is sure, with the slope of the longest that agrees.
 fn verdict(horizons: impl Iterator<Item = Seen>) -> Seen {
+    let mut shortest: Option<Rate> = None;
     let mut chosen: Option<Rate> = None;
     let mut unsure = Seen::Nothing;
     for seen in horizons {
-        match (seen, chosen) {
-            (Seen::Growing(rate), None) => chosen = Some(rate),
-            (Seen::Growing(rate), Some(shorter)) if agree(&shorter, &rate) => chosen = Some(rate),
+        match (seen, shortest) {
+            (Seen::Growing(rate), None) => (shortest, chosen) = (Some(rate), Some(rate)),
+            (Seen::Growing(rate), Some(shortest)) if agree(&shortest, &rate) => chosen = Some(rate),
             (Seen::Growing(_), Some(_)) => break,
             (Seen::Stopped, None) => return Seen::Stopped,
             (Seen::Unclear(_), _) => unsure = seen,
@@ -258,6 +259,6 @@ fn verdict(horizons: impl Iterator<Item = Seen>) -> Seen {
     chosen.map_or(unsure, Seen::Growing)
 }
 
-fn agree(one: &Rate, other: &Rate) -> bool {
-    one.at_least <= other.at_most * AGREEMENT && other.at_least <= one.at_most * AGREEMENT
+fn agree(shortest: &Rate, longer: &Rate) -> bool {
+    (shortest.at_least / AGREEMENT..=shortest.at_most * AGREEMENT).contains(&longer.per_hour)
 }

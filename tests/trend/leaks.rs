@@ -4,12 +4,13 @@ use closewatch::trend::{Growth, Kind, Why};
 
 use crate::RUNS;
 use crate::figures::{Numbers, Predictions, hours_until_called, rate};
-use crate::world::{A_DAY, AN_HOUR, DAY, Dice, HOUR, PORTS, Service, sums};
+use crate::world::{A_DAY, AN_HOUR, DAY, Dice, PORTS, Service, sums};
 
 /// The story: 60,000 sockets in 30 days.
 const WHOLE: f64 = 60_000.0;
 const A_LOOK: f64 = WHOLE / 30.0 / A_DAY as f64;
 
+/// The looks at every full hour from there on.
 fn hourly(from: usize, hours: usize) -> impl Iterator<Item = usize> {
     (1..=hours).map(move |hour| from + hour * AN_HOUR)
 }
@@ -26,10 +27,10 @@ fn a_leak_is_called_on_its_first_day_and_its_end_is_known() {
         let mut dice = Dice(seed + 10_000_000);
         let leaked = sums(&mut dice, 31, |_| A_LOOK);
         let service = Service::new(&mut dice, WHOLE, &leaked, &[]);
-        let called = hours_until_called(&service, 0, hourly(0, 24));
+        let called = hours_until_called(&service, 0, hourly(0, 24).step_by(2));
         hours.add(called.unwrap_or_else(|| panic!("seed {seed}: not called in 24 hours")));
         let end = service.exhausted_at().expect("more than there is");
-        for look in [moment(&mut dice, 3, 7), moment(&mut dice, 10, 10), moment(&mut dice, 20, 8)] {
+        for look in [moment(&mut dice, 3, 10), moment(&mut dice, 13, 15)] {
             predictions.ask(&service, look, end);
         }
     }
@@ -47,7 +48,7 @@ fn a_leak_that_follows_the_traffic_is_called_and_its_end_is_known() {
         let traffic = |look: usize| 1.0 + (look as f64 / A_DAY as f64 * std::f64::consts::TAU + phase).sin();
         let leaked = sums(&mut dice, 32, |look| A_LOOK * traffic(look));
         let service = Service::new(&mut dice, WHOLE, &leaked, &[]);
-        let called = hours_until_called(&service, 0, hourly(0, 24));
+        let called = hours_until_called(&service, 0, hourly(0, 24).step_by(2));
         hours.add(called.unwrap_or_else(|| panic!("seed {seed}: not called in 24 hours")));
         let end = service.exhausted_at().expect("more than there is");
         for look in [moment(&mut dice, 3, 7), moment(&mut dice, 10, 16)] {
@@ -67,7 +68,7 @@ fn a_slow_leak_is_called_within_days() {
         let per_day = dice.between(60.0, 300.0);
         let leaked = sums(&mut dice, 5, |_| per_day / A_DAY as f64);
         let service = Service::new(&mut dice, PORTS, &leaked, &[]);
-        let called = hours_until_called(&service, 0, hourly(24 * AN_HOUR, 95));
+        let called = hours_until_called(&service, 0, hourly(24 * AN_HOUR, 95).step_by(4));
         hours.add(called.unwrap_or_else(|| panic!("seed {seed}: {per_day} a day, not called in five days")));
         let found = rate(&service, leaked.len() - 1).unwrap_or_else(|| panic!("seed {seed}: no longer called"));
         let error = (found.per_hour * 24.0 - per_day).abs() / per_day;
@@ -84,7 +85,7 @@ fn a_stair_is_growth() {
         let night = 2 * AN_HOUR + dice.below(22 * AN_HOUR as u64) as usize;
         let leaked: Vec<f64> = (0..10 * A_DAY).map(|look| 500.0 * ((look + A_DAY - night) / A_DAY) as f64).collect();
         let service = Service::new(&mut dice, PORTS, &leaked, &[]);
-        let called = hours_until_called(&service, night, hourly(night + 24 * AN_HOUR, 24 * 5).step_by(2));
+        let called = hours_until_called(&service, night, hourly(night + 36 * AN_HOUR, 24 * 4).step_by(4));
         hours.add(called.unwrap_or_else(|| panic!("seed {seed}: not called")));
         for look in [moment(&mut dice, 5, 5), moment(&mut dice, 5, 5)] {
             let found = rate(&service, look).unwrap_or_else(|| panic!("seed {seed}, look {look}: no longer called"));
@@ -105,16 +106,10 @@ fn a_leak_that_stopped_is_not_growing() {
         let leaked = sums(&mut dice, 15, |look| if look < stops { A_LOOK } else { 0.0 });
         let service = Service::new(&mut dice, WHOLE, &leaked, &[]);
         assert!(rate(&service, stops).is_some(), "seed {seed}: not called while it leaked");
-        let still = [1, 2, 3, 4, 5, 6, 7, 8, 10, 24]
-            .map(|hour| stops + hour * AN_HOUR)
-            .into_iter()
-            .filter(|look| rate(&service, *look).is_some())
-            .last()
-            .unwrap_or(stops);
-        hours.add((service.at(still) - service.at(stops)) / HOUR + 1.0);
-        assert!(still <= stops + 9 * AN_HOUR, "seed {seed}: stopped at look {stops} and still called at {still}");
-        for look in (0..2).map(|_| moment(&mut dice, 13, 2)) {
-            assert_eq!(rate(&service, look), None, "seed {seed}: stopped at look {stops}, called again at {look}");
+        let hour = [7, 6, 5, 4].into_iter().find(|hour| rate(&service, stops + hour * AN_HOUR).is_some());
+        hours.add(hour.map_or(4.0, |hour| hour as f64 + 1.0));
+        for look in [stops + 8 * AN_HOUR, stops + 24 * AN_HOUR, moment(&mut dice, 13, 2)] {
+            assert_eq!(rate(&service, look), None, "seed {seed}: stopped at look {stops}, called at {look}");
         }
     }
     println!("leak that stopped: hours until it is not called any more: {}", hours.words());
@@ -135,7 +130,7 @@ fn a_restart_and_an_emptied_pool_begin_anew() {
         assert!(rate(&service, again - 1).is_some(), "seed {seed}: not called before");
         let fresh = service.trend(again + 2).growth;
         assert!(matches!(fresh, Growth::Unknown(Why::FewLooks)), "seed {seed}: {fresh:?} right after");
-        let called = hours_until_called(&service, again, hourly(again, 24));
+        let called = hours_until_called(&service, again, hourly(again, 24).step_by(2));
         hours.add(called.unwrap_or_else(|| panic!("seed {seed}: not called again in 24 hours")));
         let later = moment(&mut dice, 13, 3);
         let found = rate(&service, later).unwrap_or_else(|| panic!("seed {seed}: not called at look {later}"));
