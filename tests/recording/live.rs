@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use closewatch::capture::live::LiveHost;
