@@ -5,9 +5,9 @@
 //! |---|---|---|
 //! | 5 | `main` | arguments in, exit status out |
 //! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
-//! | 3 | [`capture`], [`render`], [`integrate`] | the edges: reading the kernel, writing for readers, configuration for schedulers and monitoring; they never meet each other |
+//! | 3 | [`capture`], [`history`], [`render`], [`integrate`] | the edges: reading the kernel, remembering, writing for readers, configuration for schedulers and monitoring; they never meet each other |
 //! | 2 | [`report`] | `build()`, the pure core on one screen |
-//! | 1 | [`attribution`], [`census`], [`diagnosis`] | pure; each may use those to its left |
+//! | 1 | [`attribution`], [`census`], [`trend`], [`diagnosis`] | pure; each may use those to its left |
 //! | 0 | [`model`] | the vocabulary, `std` only |
 //!
 //! # The invariants
@@ -23,7 +23,9 @@ pub mod capture;
 pub mod census;
 pub mod cli;
 pub mod diagnosis;
+pub mod history;
 pub mod integrate;
 pub mod model;
 pub mod render;
 pub mod report;
+pub mod trend;

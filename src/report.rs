@@ -1,12 +1,16 @@
 //! The pure core: from one look to all that a renderer may know.
 
 use crate::attribution::{self, Owners};
+use crate::census::memory::{self, Seen};
 use crate::census::{self, Census, Query};
 use crate::diagnosis;
 use crate::diagnosis::finding::{Finding, Verdict};
 use crate::diagnosis::metrics::{self, Measured};
 use crate::diagnosis::policy::Policy;
+use crate::diagnosis::scene::Scene;
+use crate::model::past::{Memory, Past};
 use crate::model::snapshot::Snapshot;
+use crate::trend::forecast::{self, Forecast};
 
 /// All that a renderer may know.
 #[derive(Debug)]
@@ -15,12 +19,16 @@ pub struct Report<'a> {
     pub snapshot: &'a Snapshot,
     /// What was asked.
     pub query: &'a Query,
+    /// What was known of earlier looks; empty when there were none.
+    pub past: &'a Past,
     /// By which thresholds it was judged.
     pub policy: &'a Policy,
     /// Who owns which socket.
     pub owners: Owners,
     /// What it counts to.
     pub census: Census,
+    /// What every number is to be expected to do, the nearest wall first; empty without earlier looks.
+    pub forecasts: Vec<Forecast>,
     /// What was found, the most urgent first.
     pub findings: Vec<Finding>,
     /// Every metric, measured and graded.
@@ -33,14 +41,30 @@ pub struct Report<'a> {
 
 /// Counts, judges and words one look. It cannot fail: what is missing is a value of its own.
 #[must_use]
-pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, policy: &'a Policy) -> Report<'a> {
+pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, policy: &'a Policy) -> Report<'a> {
     let owners = attribution::join(snapshot);
-    let census = census::take(snapshot, &owners, query);
-    let findings = diagnosis::judge(snapshot, &census, policy);
-    let metrics = metrics::measure(snapshot, &census, policy);
+    let census = census::take(snapshot, &owners, query, past);
+    let forecasts = match past.looks.is_empty() {
+        true => Vec::new(),
+        false => {
+            let seen = Seen { snapshot, owners: &owners, query, census: &census, past };
+            forecast::of(&memory::of(&seen, ""), past)
+        }
+    };
+    let scene = Scene::new(snapshot, &census, &forecasts, policy);
+    let findings = diagnosis::judge(&scene);
+    let metrics = metrics::measure(&scene);
     let found = diagnosis::verdict(&findings);
-    let headline =
-        metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(snapshot, &census, policy, &findings));
+    let headline = metrics::headline(&metrics, found).unwrap_or_else(|| diagnosis::headline(&scene, &findings));
     let verdict = found.max(metrics::verdict(&metrics));
-    Report { snapshot, query, policy, owners, census, findings, metrics, verdict, headline }
+    Report { snapshot, query, past, policy, owners, census, forecasts, findings, metrics, verdict, headline }
+}
+
+impl Report<'_> {
+    /// What this look leaves behind for later ones.
+    #[must_use]
+    pub fn memory(&self) -> Memory {
+        let Self { snapshot, owners, query, census, past, .. } = self;
+        memory::of(&Seen { snapshot, owners, query, census, past }, self.verdict.token())
+    }
 }

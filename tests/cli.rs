@@ -37,7 +37,6 @@ fn what_cannot_be_understood_is_refused_in_one_line_with_a_hint() {
         &["--format", "xml"],
         &["--format"],
         &["--color", "sometimes"],
-        &["--tcp-info", "some"],
         &["--timeout", "soon"],
         &["--stuck-after", "-5"],
         &["--stuck-after", "1y"],
@@ -133,13 +132,9 @@ fn files_that_cannot_stand_for_a_host_are_refused() {
 
 #[test]
 fn what_was_decided_when_a_file_was_saved_is_not_asked_again() {
-    for (option, value) in [
-        ("--netns", Some("current")),
-        ("--exact", None),
-        ("--no-processes", None),
-        ("--tcp-info", Some("all")),
-        ("-t", Some("2")),
-    ] {
+    for (option, value) in
+        [("--netns", Some("current")), ("--exact", None), ("--no-processes", None), ("-t", Some("2"))]
+    {
         let args: Vec<&str> = ["--from", "file", option].into_iter().chain(value).collect();
         let said = refusal(&args);
         assert!(said.contains("'--from <FILE>' cannot be used with"), "{said}");

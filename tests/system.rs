@@ -16,7 +16,7 @@ use closewatch::capture::netns::enter_netns_of;
 use closewatch::capture::proc_net::{TextTable, read_proc_net};
 use closewatch::capture::sysctl::read_port_settings;
 use closewatch::capture::{
-    CaptureError, Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, TcpInfoChoice,
+    CaptureError, Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource,
 };
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::selection::Selection;
@@ -162,7 +162,6 @@ fn request(netns: NetNsChoice) -> Request {
         netns,
         selection: Selection::default(),
         processes: ProcessChoice::Skip,
-        tcp_info: TcpInfoChoice::WhereNeeded,
         port_probe: PortProbeChoice::Bounds,
         deadline: Deadline::never(),
     }
@@ -200,8 +199,8 @@ fn few_sockets_are_read_in_few_walks_and_none_is_lost() {
         let asked = Asked {
             netns: NetNsIndex(0),
             selection: &Selection::default(),
-            tcp_info: TcpInfoChoice::WhereNeeded,
             ephemeral: read_port_settings(&mut Vec::new()).range,
+            expected: 0,
             deadline: Deadline::never(),
         };
         let many_walks = || standing(&read_tables(&asked).expect("our own").sockets);

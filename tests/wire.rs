@@ -15,10 +15,10 @@ use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use closewatch::capture::Deadline;
 use closewatch::capture::bytecode::{Bytecode, Condition, Side, endpoints_of};
 use closewatch::capture::inet_diag::{Extensions, Tables, WireError};
 use closewatch::capture::netlink::{Asked, Table, read_tables};
-use closewatch::capture::{Deadline, TcpInfoChoice};
 use closewatch::model::ports::EphemeralRange;
 use closewatch::model::selection::{EndpointFilter, Selection};
 use closewatch::model::socket::{NetNsIndex, PortBinding, Queues, SockCookie, SocketKind, SocketRecord, Timer};
@@ -37,8 +37,8 @@ fn asked(selection: &Selection) -> Asked<'_> {
     Asked {
         netns: NetNsIndex(0),
         selection,
-        tcp_info: TcpInfoChoice::WhereNeeded,
         ephemeral: Some(RANGE),
+        expected: 0,
         deadline: Deadline::after(Duration::from_secs(30)),
     }
 }
@@ -94,7 +94,8 @@ fn each_kind_is_told_apart(rows: &[SocketRecord]) {
             }
             SocketKind::Request => assert_eq!((row.uid, row.cgroup), (None, None)),
         }
-        assert_eq!(row.clocks.is_some(), row.state == TcpState::CloseWait, "{row:?}");
+        let connected = !matches!(row.state, TcpState::Listen | TcpState::BoundInactive);
+        assert_eq!(row.clocks.is_some(), row.kind == SocketKind::Full && connected, "{row:?}");
         assert_eq!(row.v6only.is_some(), row.state == TcpState::Listen && row.family == Family::V6, "{row:?}");
         assert_eq!(row.mptcp, None);
     }
@@ -407,45 +408,33 @@ fn clocks_bound_the_age_of_close_wait() {
 }
 
 #[test]
-fn clocks_are_read_where_they_are_needed() {
-    in_netns("clocks_are_read_where_they_are_needed", || {
+fn every_connection_comes_with_its_clocks_and_once() {
+    in_netns("every_connection_comes_with_its_clocks_and_once", || {
         set_range();
         let listener = listen("127.0.0.1:0");
-        let mut unread = Vec::new();
-        let mut add_unread = |count| {
-            for _ in 0..count {
-                let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");
+        let address = listener.local_addr().expect("an address");
+        let held: Vec<_> = (0..20).map(|_| close_wait(&listener)).collect();
+        let open: Vec<_> = (0..20)
+            .map(|_| {
+                let client = TcpStream::connect(address).expect("connects");
                 let (mut server, _) = listener.accept().expect("accepts");
                 server.write_all(b"x").expect("writes");
-                unread.push((client, server));
-            }
-        };
-        let with_clocks = |table: &Table, state| {
-            table.sockets.iter().filter(|row| row.state == state && row.clocks.is_some()).count()
-        };
-        add_unread(9);
-        let held = close_wait(&listener);
-        let few = everything();
-        assert_eq!((with_clocks(&few, TcpState::Established), with_clocks(&few, TcpState::CloseWait)), (0, 1));
-        let unwanted = Selection { states: Some(StateMask::of(TcpState::Established)), ..Selection::default() };
-        let unwanted = read_tables(&asked(&unwanted)).expect("can be read");
-        assert_eq!(with_clocks(&unwanted, TcpState::CloseWait), 0);
-        assert_eq!(unwanted.sockets.len(), few.sockets.len(), "ports need every state");
-        add_unread(1);
-        let many = everything();
-        assert_eq!(with_clocks(&many, TcpState::Established), 20, "both ends of ten connections");
-        assert_eq!(many.sockets.len(), few.sockets.len() + 2, "each once");
-        let established = many.sockets.iter().filter(|row| row.state == TcpState::Established);
-        assert_eq!(established.filter(|row| row.binding == PortBinding::Auto).count(), 20, "and as well known");
-        let selection = Selection::default();
-        let all = read_tables(&Asked { tcp_info: TcpInfoChoice::All, ..asked(&selection) }).expect("can be read");
-        let has_clocks = |row: &&SocketRecord| row.kind == SocketKind::Full && row.state != TcpState::Listen;
-        assert_eq!(all.sockets.len(), many.sockets.len());
-        assert_eq!(
-            all.sockets.iter().filter(|row| row.clocks.is_some()).count(),
-            all.sockets.iter().filter(has_clocks).count()
-        );
-        drop(held);
+                (client, server)
+            })
+            .collect();
+        let rows = everything().sockets;
+        let count = |state| rows.iter().filter(|row| row.state == state && row.clocks.is_some()).count();
+        assert_eq!(count(TcpState::CloseWait), held.len());
+        assert_eq!(count(TcpState::Established), 2 * open.len(), "both ends of each");
+        let connected = |row: &&SocketRecord| row.kind == SocketKind::Full && row.state != TcpState::Listen;
+        assert!(rows.iter().filter(connected).all(|row| row.clocks.is_some() && row.binding == PortBinding::Auto));
+        let mut cookies: Vec<_> = rows.iter().filter_map(|row| row.cookie).collect();
+        cookies.sort_unstable();
+        cookies.dedup();
+        assert_eq!(cookies.len(), rows.len(), "each once");
+        let one_state = Selection { states: Some(StateMask::of(TcpState::Established)), ..Selection::default() };
+        let table = read_tables(&asked(&one_state)).expect("can be read");
+        assert_eq!(table.sockets.len(), rows.len(), "ports need every state");
     });
 }
 
@@ -471,13 +460,21 @@ fn an_mptcp_connection_stands_beside_its_subflow() {
         server.read_exact(&mut [0; 4]).expect("reads");
         server.write_all(b"pong").expect("writes");
         client.read_exact(&mut [0; 4]).expect("reads");
+        let before = Instant::now();
         drop(server);
         let port = client.local_addr().expect("an address").port();
         let row = || everything().sockets.into_iter().find(|row| row.tuple.local.port == port).expect("in the table");
         wait_until("CLOSE-WAIT of MPTCP", || row().mptcp == Some(TcpState::CloseWait));
+        let closed = Instant::now();
+        wait_until("the end is 200 ms old", || closed.elapsed() > Duration::from_millis(200));
         let row = row();
+        let tick = Duration::from_millis(10);
         assert_eq!(row.state, TcpState::Established, "ss -t shows no CLOSE-WAIT");
         assert!(row.is_close_wait());
+        let clocks = row.clocks.expect("those of the subflow");
+        let (ack, data) = (clocks.last_ack_recv_ms, clocks.last_data_recv_ms);
+        assert!(Duration::from_millis(ack.into()) <= before.elapsed() + tick, "{clocks:?}");
+        assert!(Duration::from_millis(data.into()) + tick >= closed.elapsed(), "{clocks:?}");
     });
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Walk {
     pub(super) states: StateMask,
     /// With tcp_info or without.
     pub(super) extensions: Extensions,
+    /// For how many rows to make room beforehand. Memory that is not written to costs nothing.
+    pub(super) room: usize,
 }
 
 /// Rows of one or more dumps.
@@ -38,8 +40,9 @@ pub(super) struct Found {
 impl Found {
     /// These rows and those, in no particular order.
     pub(super) fn append(&mut self, mut other: Self) {
-        // The longer list stays where it is.
-        if other.rows.len() > self.rows.len() {
+        // The list that has room for both stays where it is, or else the longer one.
+        let worth = |found: &Self| (found.rows.capacity() >= self.rows.len() + other.rows.len(), found.rows.len());
+        if worth(&other) > worth(self) {
             std::mem::swap(&mut self.rows, &mut other.rows);
         }
         self.rows.append(&mut other.rows);
@@ -75,8 +78,8 @@ impl Walker {
 
     /// One walk over both families; where the kernel refuses that, one each.
     pub(super) fn dump_tcp(&mut self, walk: &Walk, filter: Option<&Bytecode>) -> io::Result<Found> {
-        let Walk { states, extensions } = *walk;
-        let mut dump = |tables| self.dump(&DumpRequest { tables, states, extensions, filter });
+        let Walk { states, extensions, room } = *walk;
+        let mut dump = |tables| self.dump_into(room, &DumpRequest { tables, states, extensions, filter });
         match dump(Tables::Tcp) {
             Err(error) if error.kind() != io::ErrorKind::TimedOut => {}
             answer => return answer,
@@ -91,11 +94,15 @@ impl Walker {
     /// # Errors
     /// When it does not come to its end, for whatever reason: what came before is thrown away.
     pub(super) fn dump(&mut self, request: &DumpRequest<'_>) -> io::Result<Found> {
+        self.dump_into(0, request)
+    }
+
+    fn dump_into(&mut self, room: usize, request: &DumpRequest<'_>) -> io::Result<Found> {
         self.sequence += 1;
         self.limit_waiting()?;
         let bytes = encode_request(request, self.sequence);
         retry(|| self.socket.send(&bytes, 0))?;
-        let mut decoder = Decoder::new(self.netns, self.sequence);
+        let mut decoder = Decoder::new(self.netns, self.sequence).with_room(room);
         while decoder.take(self.receive()?).map_err(io_error)? == Progress::More {
             if self.deadline.has_passed() {
                 return Err(io::ErrorKind::TimedOut.into());

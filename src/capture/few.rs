@@ -12,16 +12,13 @@ use std::io;
 
 use super::dump::Walk;
 use super::inet_diag::Extensions;
-use super::netlink::{Asked, Extras, NAMED_OR_NOT, Table, finish, read_explicit, read_mptcp};
+use super::netlink::{Asked, Extras, NAMED_OR_NOT, NOT_CONNECTED, Table, finish, read_explicit, read_mptcp};
 use crate::model::snapshot::SockStat;
 use crate::model::socket::SocketKind;
-use crate::model::state::{StateMask, TcpState};
+use crate::model::state::StateMask;
 
-/// Up to so many sockets, asking tcp_info of all costs less than a walk of its own for those that need it.
+/// Up to so many sockets, one walk on one processor is over before a second thread has begun.
 const FEW: u64 = 1_000;
-
-/// The states that stand in tables of their own, which are small.
-const NOT_CONNECTED: StateMask = StateMask::of(TcpState::Listen).with(StateMask::of(TcpState::BoundInactive));
 
 /// Whether the namespace holds few sockets.
 pub(super) fn are_few(sockstat: &SockStat) -> bool {
@@ -29,15 +26,14 @@ pub(super) fn are_few(sockstat: &SockStat) -> bool {
 }
 
 /// Reads the tables of the network namespace that the calling thread is in, and that holds few sockets by this count.
-/// `has_mptcp` is `None` when that is not known. What it returns is what [`super::netlink::read_tables`] does, with the
-/// clocks of all sockets.
+/// `has_mptcp` is `None` when that is not known. What it returns is what [`super::netlink::read_tables`] does.
 ///
 /// # Errors
 /// As for [`super::netlink::read_tables`].
 pub(super) fn read_few(asked: &Asked<'_>, sockstat: &SockStat, has_mptcp: Option<bool>) -> io::Result<Table> {
     let nobody_is_connected = sockstat.inuse == 0 && sockstat.tw == 0;
     let states = if nobody_is_connected { NOT_CONNECTED } else { StateMask::ALL };
-    let mut found = asked.walker()?.dump_tcp(&Walk { states, extensions: Extensions::Info }, None)?;
+    let mut found = asked.walker()?.dump_tcp(&Walk { states, extensions: Extensions::Info, room: 0 }, None)?;
     let may_be_explicit = found.rows.iter().any(|row| {
         let in_range = asked.ephemeral.is_none_or(|range| range.contains(row.tuple.local.port));
         row.kind == SocketKind::Full && NAMED_OR_NOT.has(row.state) && in_range

@@ -29,6 +29,7 @@ use super::process_gaps::{Privilege, Reason, Thing, Unread, gaps_of};
 use super::procfs::{Holder, Links};
 use super::workers::spread;
 use super::{Deadline, netns};
+use crate::attribution::SocketSet;
 use crate::model::ghost::{Ghost, GhostScan};
 use crate::model::process::{Holding, Process, ProcessIndex, ProcessKey};
 use crate::model::snapshot::Gap;
@@ -48,7 +49,7 @@ pub(super) struct Field<'a> {
     /// The sockets that were read.
     pub(super) sockets: &'a [SocketRecord],
     /// Their inodes.
-    pub(super) inodes: &'a HashSet<Inode>,
+    pub(super) inodes: &'a SocketSet<Inode>,
     /// Whether filters kept sockets out.
     pub(super) filtered: bool,
     /// Only processes of this network namespace are looked at, when it was the only one asked for.
@@ -133,7 +134,7 @@ impl FirstLook {
 /// bound sockets, with its peer's port still in it (Linux 6.8; before, it is in none).
 fn suspects(holders: &[Holder], field: &Field<'_>) -> Vec<Piece> {
     let bound = field.sockets.iter().filter(|socket| was_connected(socket));
-    let bound: HashSet<Inode> = bound.filter_map(|socket| socket.inode).collect();
+    let bound: SocketSet<Inode> = bound.filter_map(|socket| socket.inode).collect();
     let is_suspect = |link: &&Link| {
         let inode = Inode(link.inode);
         !field.inodes.contains(&inode) || bound.contains(&inode)
@@ -172,7 +173,7 @@ fn narrow(root: &ProcRoot, suspects: &mut Vec<Piece>, field: &Field<'_>) {
     let crowded = homes
         .into_iter()
         .filter(|(netns, (_, n_links))| *n_links >= WORTH_A_DUMP && field.only_netns.is_none_or(|only| only == *netns));
-    let mut explained: HashSet<u64> = HashSet::new();
+    let mut explained: SocketSet<u64> = SocketSet::default();
     for (_, (pid, _)) in crowded {
         // What a namespace does not tell is asked of each descriptor instead.
         let inodes = netns::enter_netns_of(pid, || read_inodes(field.filtered, field.deadline));
@@ -190,7 +191,7 @@ fn read_inodes(with_tcp: bool, deadline: Deadline) -> Vec<u64> {
     let Ok(mut walker) = Walker::open(NetNsIndex(0), deadline) else { return inodes };
     inodes.extend(walker.dump_unix().into_iter().flatten().map(|socket| socket.inode));
     if with_tcp {
-        let walk = Walk { states: StateMask::ALL, extensions: Extensions::None };
+        let walk = Walk { states: StateMask::ALL, extensions: Extensions::None, room: 0 };
         let rows = walker.dump_tcp(&walk, None).map(|found| found.rows).unwrap_or_default();
         let open = rows.iter().filter(|row| !was_connected(row));
         inodes.extend(open.filter_map(|row| row.inode).map(|inode| inode.0));

@@ -216,6 +216,12 @@ impl Decoder {
         Self { rows: Vec::new(), unreadable: Unreadable::default(), netns, sequence }
     }
 
+    /// The same, with room for so many rows: they need not be moved while they grow.
+    #[must_use]
+    pub fn with_room(self, rows: usize) -> Self {
+        Self { rows: Vec::with_capacity(rows), ..self }
+    }
+
     /// Takes one datagram.
     ///
     /// A row that cannot be read is counted, and the next one is read.

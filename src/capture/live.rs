@@ -3,7 +3,6 @@
 //! The descriptors of all processes are collected on threads of their own while the tables are dumped: neither needs
 //! the other until they are joined.
 
-use std::collections::HashSet;
 use std::thread;
 use std::time::SystemTime;
 
@@ -16,6 +15,7 @@ use super::procfs::{self, Links, Scan};
 use super::sysctl::gap;
 use super::view::View;
 use super::{CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, port_probe};
+use crate::attribution::SocketSet;
 use crate::census::pools;
 use crate::model::ghost::GhostScan;
 use crate::model::selection::Selection;
@@ -103,7 +103,7 @@ fn describe(
     host: &Host,
     request: &Request,
 ) -> (Scan, Option<GhostScan>) {
-    let wanted: HashSet<Inode> = view.sockets.iter().filter_map(|socket| socket.inode).collect();
+    let wanted: SocketSet<Inode> = view.sockets.iter().filter_map(|socket| socket.inode).collect();
     let booted_at = host.uptime.and_then(|uptime| taken_at.checked_sub(uptime));
     let Selection { states, local, peer, .. } = &request.selection;
     let one = match (&request.netns, view.namespaces.as_slice()) {

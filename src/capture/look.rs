@@ -60,8 +60,8 @@ pub(super) fn look_here(place: &Place, request: &Request) -> Result<Look, Captur
     let asked = Asked {
         netns: HERE,
         selection: &request.selection,
-        tcp_info: request.tcp_info,
         ephemeral: ports.range,
+        expected: sockstat.map_or(0, |stat| stat.inuse.saturating_add(stat.tw)),
         deadline: request.deadline,
     };
     let (sockets, source) = read_tables(&asked, sockstat, &mut gaps)?;

@@ -63,8 +63,6 @@ pub struct Request {
     pub selection: Selection,
     /// Whether to look for holders.
     pub processes: ProcessChoice,
-    /// For which sockets tcp_info is asked.
-    pub tcp_info: TcpInfoChoice,
     /// Whether to ask the kernel for the ports that a dump leaves in doubt.
     pub port_probe: PortProbeChoice,
     /// When to stop looking.
@@ -91,15 +89,6 @@ pub enum ProcessChoice {
     Attribute,
     /// Do not: counts and ports only.
     Skip,
-}
-
-/// For which sockets tcp_info is asked. It makes a row twice as dear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TcpInfoChoice {
-    /// For CLOSE-WAIT, and for ESTABLISHED when some of them hold unread data.
-    WhereNeeded,
-    /// For every socket.
-    All,
 }
 
 /// Whether to ask the kernel itself about ports that a dump leaves in doubt.

@@ -5,6 +5,7 @@
 pub mod age;
 mod ghosts;
 mod hoard;
+pub mod memory;
 pub mod pairs;
 pub mod pools;
 pub mod snat;
@@ -12,13 +13,15 @@ mod tally;
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::thread;
 use std::time::Duration;
 
 use crate::attribution::{Owners, Unresolved};
 use crate::census::age::Age;
 use crate::census::pairs::Pairs;
-use crate::census::pools::{BindPool, PortPool};
+use crate::census::pools::{BindPool, Ledgers, PortPool};
 use crate::census::snat::SnatBudget;
+use crate::model::past::Past;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
 use crate::model::selection::Selection;
@@ -280,10 +283,9 @@ pub struct Coverage {
 
 /// Counts a snapshot.
 #[must_use]
-pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
-    let tally = tally::count(snapshot, owners, query);
+pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Census {
+    let Counted { tally, mut port_pools, bind_pools } = count(snapshot, owners, query, past);
     let selection = &query.selection;
-    let (mut port_pools, bind_pools) = pools::all_pools(snapshot, owners);
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
             && selection.peer.takes(&pool.destination)
@@ -313,6 +315,32 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
         pairs: pairs::find(snapshot, owners, query),
         snat,
     }
+}
+
+/// From so many sockets on, a second thread is made sooner than the first could do its work.
+const WORTH_A_THREAD: usize = 8_192;
+
+/// What takes a pass over all sockets each.
+struct Counted {
+    tally: tally::Tally,
+    port_pools: Vec<PortPool>,
+    bind_pools: Vec<BindPool>,
+}
+
+/// The counts and the ports left, which need nothing of each other: where there are many sockets, at the same time.
+fn count(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Counted {
+    let ledgers = Ledgers::of(snapshot);
+    let pool = || ledgers.connect_pools(snapshot, owners);
+    let count = || (tally::count(snapshot, owners, query, past), ledgers.bind_pools(snapshot));
+    let together = |(tally, bind_pools), port_pools| Counted { tally, port_pools, bind_pools };
+    if snapshot.sockets.len() < WORTH_A_THREAD {
+        return together(count(), pool());
+    }
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, pool) {
+        Ok(pools) => together(count(), pools.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+        // A host that leaks may well be out of threads.
+        Err(_) => together(count(), pool()),
+    })
 }
 
 /// Whether one of the holders was asked for, or nobody in particular.

@@ -86,15 +86,6 @@ pub enum ColorArg {
     Never,
 }
 
-/// For which sockets tcp_info is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TcpInfoArg {
-    /// For CLOSE-WAIT, and for ESTAB when some of them hold unread data
-    CloseWait,
-    /// For every socket: slower
-    All,
-}
-
 /// The options of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
@@ -172,7 +163,7 @@ pub struct LookArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["netns", "no_processes", "exact", "tcp_info", "timeout"],
+        conflicts_with_all = ["netns", "no_processes", "exact", "timeout"],
         help_heading = "Where and how to look"
     )]
     pub from: Option<PathBuf>,
@@ -190,15 +181,6 @@ pub struct LookArgs {
     /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
     #[arg(long, help_heading = "Where and how to look")]
     pub exact: bool,
-    /// For which sockets to read the clocks that tell ages
-    #[arg(
-        long,
-        value_enum,
-        value_name = "WHICH",
-        default_value = "close-wait",
-        help_heading = "Where and how to look"
-    )]
-    pub tcp_info: TcpInfoArg,
     /// Stop looking after so many seconds and report what was seen until then [default: no limit; check: 10]
     #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
     pub timeout: Option<String>,

@@ -33,6 +33,7 @@ use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording
 use crate::diagnosis::finding::Verdict;
 use crate::diagnosis::policy::Policy;
 use crate::integrate;
+use crate::model::past::Past;
 use crate::model::snapshot::{Gap, Hides, Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
 use crate::model::wording::{counted, span};
@@ -69,7 +70,8 @@ fn report(args: &ReportArgs) -> Result<Exit> {
     let job = ReportJob::from_args(args)?;
     let sink = Sink::open(job.output.file.as_deref())?;
     let snapshot = look(job.from.as_ref(), &job.request)?;
-    let report = report::build(&snapshot, &job.query, &job.policy);
+    let past = Past::default();
+    let report = report::build(&snapshot, &job.query, &past, &job.policy);
     let mut bytes = Vec::new();
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
         .context("writing the report")?;
@@ -117,7 +119,8 @@ fn grade(args: &CheckArgs, voice: Voice) -> Result<Exit> {
         // Before the gaps that came of it.
         snapshot.gaps.insert(0, time_was_up(limit));
     }
-    let report = report::build(&snapshot, &job.query, &job.policy);
+    let past = Past::default();
+    let report = report::build(&snapshot, &job.query, &past, &job.policy);
     let exit = Exit::Graded(report.verdict);
     if quiet && report.verdict == Verdict::Ok && matches!(sink, Sink::Stdout) {
         return Ok(exit);

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{
-    CheckArgs, CheckFormatArg, ColorArg, FormatArg, LookArgs, QueryArgs, RecordArgs, ReportArgs, TcpInfoArg,
-};
+use super::args::{CheckArgs, CheckFormatArg, ColorArg, FormatArg, LookArgs, QueryArgs, RecordArgs, ReportArgs};
 use super::ranges;
 use super::usage::UsageError;
 use super::values::{
@@ -13,7 +11,7 @@ use super::values::{
     parse_states,
 };
 use crate::capture::from::SavedLook;
-use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request, TcpInfoChoice};
+use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request};
 use crate::census::Query;
 use crate::diagnosis::policy::{MissingPermission, Policy};
 use crate::model::ports::NamedPortRange;
@@ -194,10 +192,6 @@ fn read_request(look: &LookArgs, selection: Selection) -> Result<Request, UsageE
         netns: parse_netns(&look.netns)?,
         selection,
         processes: if look.no_processes { ProcessChoice::Skip } else { ProcessChoice::Attribute },
-        tcp_info: match look.tcp_info {
-            TcpInfoArg::CloseWait => TcpInfoChoice::WhereNeeded,
-            TcpInfoArg::All => TcpInfoChoice::All,
-        },
         port_probe: if look.exact { PortProbeChoice::Exact } else { PortProbeChoice::Bounds },
         deadline: read_timeout(look.timeout.as_deref())?.map_or_else(Deadline::never, Deadline::after),
     })
@@ -320,7 +314,6 @@ mod tests {
         assert_eq!(job.from, None);
         assert_eq!(job.request.netns, NetNsChoice::All);
         assert_eq!(job.request.processes, ProcessChoice::Attribute);
-        assert_eq!(job.request.tcp_info, TcpInfoChoice::WhereNeeded);
         assert_eq!(job.request.port_probe, PortProbeChoice::Bounds);
         assert_eq!(job.request.deadline, Deadline::never());
         assert!(job.request.selection.is_everything());
@@ -331,13 +324,12 @@ mod tests {
 
     #[test]
     fn every_option_reaches_what_it_is_about() {
-        let job = job("--json --output out --netns 12 --exact --tcp-info all --stuck-after 5m -t 2 -v --color never \
+        let job = job("--json --output out --netns 12 --exact --stuck-after 5m -t 2 -v --color never \
                        --pid 1,2 --pid 3 --process a --unit b --container c --state close-wait,listen \
                        --local 10.0.0.0/8 --peer :443 --port-range x=1-2 --port-range y=3 --snat-limit 1024")
         .expect("all of it makes sense");
         assert_eq!(job.request.netns, NetNsChoice::Pid(12));
         assert_eq!(job.request.port_probe, PortProbeChoice::Exact);
-        assert_eq!(job.request.tcp_info, TcpInfoChoice::All);
         assert!(job.request.deadline.left().is_some_and(|left| left <= Duration::from_secs(2)));
         assert_eq!(job.policy.stuck_after, Duration::from_secs(300));
         assert_eq!(job.query.stuck_after, Duration::from_secs(300));

@@ -39,6 +39,8 @@ pub enum Rule {
     Conntrack,
     /// Listeners or reservations lie inside the ephemeral range.
     RangeConflict,
+    /// Something grows towards its limit, as earlier looks show it.
+    Growth,
     /// Something was not seen.
     Coverage,
 }

@@ -13,11 +13,9 @@ mod measure;
 
 use std::time::Duration;
 
-use crate::census::Census;
 use crate::diagnosis::finding::{Severity, Unit, Verdict};
 use crate::diagnosis::policy::{Levels, Policy};
 use crate::diagnosis::scene::Scene;
-use crate::model::snapshot::Snapshot;
 use crate::model::wording::{count, percent, span};
 
 /// A graded metric. The token never changes within a major version.
@@ -148,6 +146,7 @@ impl Measured {
     pub fn value_in_words(&self) -> String {
         match self.value {
             Some(value) => in_words(value, self.metric.entry().unit),
+            None if self.metric == Metric::Eta && self.unseen.is_none() => "not in sight".to_owned(),
             None if self.metric == Metric::Eta => "not known yet".to_owned(),
             None => "not known".to_owned(),
         }
@@ -186,10 +185,9 @@ fn in_words(value: f64, unit: Unit) -> String {
 
 /// Measures and grades every metric, in the order of [`METRICS`].
 #[must_use]
-pub fn measure(snapshot: &Snapshot, census: &Census, policy: &Policy) -> Vec<Measured> {
-    let scene = Scene { snapshot, census, policy };
+pub fn measure(scene: &Scene<'_>) -> Vec<Measured> {
     let graded = METRICS.iter().map(|entry| {
-        let (reading, levels) = ((entry.measure)(&scene), *(entry.levels)(policy));
+        let (reading, levels) = ((entry.measure)(scene), *(entry.levels)(scene.policy));
         let grade = grade(entry.metric, &reading, &levels);
         let Reading { value, whose, unseen } = reading;
         Measured { metric: entry.metric, value, whose, unseen, levels, grade }

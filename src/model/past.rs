@@ -16,6 +16,8 @@ pub struct Memory {
     pub taken_at: SystemTime,
     /// Of which boot; `None` when it could not be read. Process keys and cookies mean nothing across boots.
     pub boot_id: Option<String>,
+    /// Time since boot then; `None` when it could not be read. It tells a clock that was set from time that went by.
+    pub uptime: Option<Duration>,
     /// How the look was graded: the token of the verdict.
     pub verdict: String,
     /// Whether holders were looked for. When they were not, a process that is missing here may well exist.
@@ -207,6 +209,8 @@ pub struct Series {
     pub track: Track,
     /// The points.
     pub points: Vec<Point>,
+    /// Whose the last point is, when that is of this boot: the process, or of a pool the process that held most of it.
+    pub holder: Option<ProcessKey>,
 }
 
 /// What is known of the past when a look is judged. Empty when there is none.

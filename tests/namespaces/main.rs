@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::player::{Player, play};
 use support::{assert_states_match_ss, closewatch, entry, in_netns, is_root, json_of, run, skip, text, wait_until};
-use world::{Net, PORT, Station, enter_own_mounts, ring, unique};
+use world::{Net, PORT, Station, enter_own_mounts, ring, service_of, unique};
 
 const NOBODY: u32 = 65_534;
 
@@ -66,6 +66,7 @@ fn four_namespaces_that_leak_to_each_other_are_told_apart() {
         for (station, ss) in stations.iter().zip(&ss) {
             assert_is_seen(&report, station, ss);
         }
+        both_ends_are_joined_around_the_ring(&report, &stations);
         assert_eq!(report["namespaces"][0]["name"], json!("current"), "the reader's own comes first");
         // Whoever sees other mounts finds the same, through the root directories of the processes that see these.
         let outside = format!("--mount=/proc/{}/ns/mnt", std::process::id());
@@ -101,6 +102,23 @@ fn assert_is_seen(report: &Value, station: &Station, ss: &BTreeMap<String, u64>)
     let [pool] = pools.as_slice() else { panic!("{pools:#?}") };
     assert_eq!((&pool["usable"], &pool["used"]), (&json!(100), &json!(station.n_leaked)));
     assert_eq!(pool["holders"][0]["pid"], json!(station.client()));
+}
+
+/// Each leaks to the next, which closed: one row of pairs for each, and none besides.
+fn both_ends_are_joined_around_the_ring(report: &Value, stations: &[Station]) {
+    for (nth, station) in stations.iter().enumerate() {
+        let next = &stations[(nth + 1) % stations.len()];
+        let pair = entry(report, "pairs", "server", &json!(service_of(nth)));
+        let (kept, closed, n_leaked) = (&pair["kept"], &pair["closed"], json!(station.n_leaked));
+        assert_eq!((&pair["count"], &pair["fin_wait2_orphaned"]), (&n_leaked, &n_leaked), "{:#}", report["pairs"]);
+        assert_eq!((&kept["netns"], &kept["pid"]), (&json!(station.net.inode), &json!(station.client())), "{pair:#}");
+        assert_eq!((&kept["direction"], &kept["holder"]), (&json!("outbound"), &json!("process")), "{pair:#}");
+        assert_eq!((&closed["netns"], &closed["pid"]), (&json!(next.net.inode), &json!(next.server.pid())), "{pair:#}");
+        assert_eq!((&closed["direction"], &closed["holder"]), (&json!("inbound"), &json!("kernel")), "{pair:#}");
+    }
+    let services: Vec<Value> = (0..stations.len()).map(|nth| json!(service_of(nth))).collect();
+    let of_ring = |pair: &&Value| services.contains(&pair["server"]);
+    assert_eq!(report["pairs"].as_array().expect("a list").iter().filter(of_ring).count(), stations.len());
 }
 
 fn one_namespace_is_looked_at_by_any_of_its_names(stations: &[Station]) {

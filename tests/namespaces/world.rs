@@ -113,7 +113,7 @@ pub(crate) fn ring() -> Vec<Station> {
     let n = stations.len();
     for from in 0..stations.len() {
         join(&stations[from].net, &stations[(from + 1) % n].net, from);
-        let role = format!("leak 10.99.{from}.2:{PORT} {}", stations[from].n_leaked);
+        let role = format!("leak {} {}", service_of(from), stations[from].n_leaked);
         let client = Player::start(&role, |command| stations[from].net.around(command));
         stations[from].client = Some(client);
     }
@@ -147,13 +147,25 @@ fn station(name: Option<String>, nth: u16) -> Station {
     Station { name, net, range, n_leaked: 11 + u64::from(nth), server, client: None }
 }
 
-/// Joins two namespaces by a cable: 10.99.N.1 here, 10.99.N.2 there.
+/// Where the station after this one listens.
+pub(crate) fn service_of(nth: usize) -> String {
+    format!("{}:{PORT}", address(nth, 2))
+}
+
+/// One of the two addresses of the cable with this number. No other test has the same at the same time: connections between
+/// the same addresses cannot be told apart across namespaces.
+fn address(cable: usize, end: usize) -> String {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    format!("10.{high}.{low}.{}", 4 * cable + end)
+}
+
+/// Joins two namespaces by a cable: the first of its addresses here, the second there.
 fn join(here: &Net, there: &Net, nth: usize) {
     let (near, far) = (format!("near{nth}"), format!("far{nth}"));
     run("ip", &["link", "add", &near, "type", "veth", "peer", "name", &far]);
     for (net, link, last) in [(here, &near, 1), (there, &far, 2)] {
         run("ip", &["link", "set", link, "netns", &net.id]);
-        net.run("ip", &["address", "add", &format!("10.99.{nth}.{last}/24"), "dev", link]);
+        net.run("ip", &["address", "add", &format!("{}/30", address(nth, last)), "dev", link]);
         net.run("ip", &["link", "set", link, "up"]);
     }
 }

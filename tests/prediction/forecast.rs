@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
+use closewatch::capture::Deadline;
 use closewatch::capture::netlink::{Asked, read_tables};
 use closewatch::capture::port_probe;
 use closewatch::capture::sysctl::read_port_settings;
-use closewatch::capture::{Deadline, TcpInfoChoice};
 use closewatch::census::pools::{Doubt, DoubtReason, bind_pool_for, doubtful_ports, pool_for};
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{
@@ -62,8 +62,8 @@ pub fn take_snapshot() -> Snapshot {
     let asked = Asked {
         netns: HERE,
         selection: &Selection::default(),
-        tcp_info: TcpInfoChoice::WhereNeeded,
         ephemeral: ports.range,
+        expected: 0,
         deadline: Deadline::never(),
     };
     let table = read_tables(&asked).expect("sock_diag answers");

@@ -8,9 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use closewatch::capture::live::LiveHost;
 use closewatch::capture::recording::{decode, encode};
-use closewatch::capture::{
-    Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, TcpInfoChoice,
-};
+use closewatch::capture::{Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource};
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{Names, Snapshot};
 use closewatch::render::Format;
@@ -59,7 +57,6 @@ fn look() -> Snapshot {
         netns: NetNsChoice::Current,
         selection: Selection::default(),
         processes: ProcessChoice::Attribute,
-        tcp_info: TcpInfoChoice::WhereNeeded,
         port_probe: PortProbeChoice::Bounds,
         deadline: Deadline::never(),
     };

@@ -14,7 +14,9 @@ use closewatch::census::{
 use closewatch::diagnosis::finding::{Finding, Verdict};
 use closewatch::diagnosis::metrics;
 use closewatch::diagnosis::policy::Policy;
+use closewatch::diagnosis::scene::Scene;
 use closewatch::diagnosis::verdict;
+use closewatch::model::past::Past;
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::selection::Selection;
@@ -45,15 +47,17 @@ impl Story {
     /// Hands the report to a reader.
     pub(crate) fn tell<R>(self, reader: impl FnOnce(&Report<'_>) -> R) -> R {
         let owners = attribution::join(&self.snapshot);
-        let metrics = metrics::measure(&self.snapshot, &self.census, &self.policy);
+        let metrics = metrics::measure(&Scene::new(&self.snapshot, &self.census, &[], &self.policy));
         // What was found is up to the story, and not to its numbers.
         let verdict: Verdict = verdict(&self.findings);
         reader(&Report {
             snapshot: &self.snapshot,
             query: &self.query,
+            past: &Past::default(),
             policy: &self.policy,
             owners,
             census: self.census,
+            forecasts: Vec::new(),
             findings: self.findings,
             metrics,
             verdict,

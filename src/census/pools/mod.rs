@@ -29,12 +29,24 @@ pub use bind::{bind_pool_for, bind_pools};
 pub use connect::{connect_pools, pool_for};
 pub use doubtful::doubtful_ports;
 
-/// All pools of a snapshot: for `connect()` as [`connect_pools`] gives them, for `bind()` as [`bind_pools`] does. Each port
-/// is classified once for both.
-#[must_use]
-pub fn all_pools(snapshot: &Snapshot, owners: &Owners) -> (Vec<PortPool>, Vec<BindPool>) {
-    let ledgers = Ledger::open_all(snapshot);
-    (connect::pools_of(snapshot, owners, &ledgers), bind::pools_of(snapshot, &ledgers))
+/// The ports of every namespace, each classified once for all pools.
+pub(super) struct Ledgers(Vec<Option<Ledger>>);
+
+impl Ledgers {
+    /// One pass over the sockets.
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
+        Self(Ledger::open_all(snapshot))
+    }
+
+    /// As [`connect_pools`].
+    pub(super) fn connect_pools(&self, snapshot: &Snapshot, owners: &Owners) -> Vec<PortPool> {
+        connect::pools_of(snapshot, owners, &self.0)
+    }
+
+    /// As [`bind_pools`].
+    pub(super) fn bind_pools(&self, snapshot: &Snapshot) -> Vec<BindPool> {
+        bind::pools_of(snapshot, &self.0)
+    }
 }
 
 /// The ports that `connect()` from one source to one destination draws from. Exhaustion is per pool: while one is empty,

@@ -3,12 +3,15 @@
 use super::Reading;
 use crate::diagnosis::close_wait_leak;
 use crate::diagnosis::coverage::are_ranges_known;
+use crate::diagnosis::growth;
 use crate::diagnosis::listener_backlog;
 use crate::diagnosis::scene::{Scene, ports_share, share};
 use crate::model::snapshot::{Gap, Hides, Namespace, ProcessScan, SourceKind};
 use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
 use crate::model::wording::counted;
+use crate::trend::forecast::Forecast;
+use crate::trend::{Growth, Why};
 
 /// The greatest of the values, and whose it is.
 fn most(values: impl Iterator<Item = (f64, String)>) -> Option<(f64, String)> {
@@ -124,9 +127,21 @@ pub(super) fn accept(scene: &Scene<'_>) -> Reading {
     }
 }
 
-/// The growth is not known from one look.
-pub(super) fn eta(_scene: &Scene<'_>) -> Reading {
-    unknown("it needs several looks over time")
+/// The first wall of all. Where growth is known and none is near, there is no value and nothing that was not seen.
+pub(super) fn eta(scene: &Scene<'_>) -> Reading {
+    let first = scene.forecasts.first().and_then(|forecast| Some((forecast, forecast.eta_s()?)));
+    if let Some((forecast, eta)) = first {
+        return Reading { value: Some(eta), whose: Some(growth::what(scene, forecast)), unseen: None };
+    }
+    let why = |forecast: &Forecast| match forecast.trend.growth {
+        Growth::Unknown(why) => Some(why),
+        Growth::Flat | Growth::Growing(_) => None,
+    };
+    match scene.forecasts {
+        [] => unknown("it needs several looks over time"),
+        forecasts if forecasts.iter().any(|forecast| why(forecast).is_none()) => Reading::default(),
+        [forecast, ..] => unknown(why(forecast).map_or("", Why::label)),
+    }
 }
 
 pub(super) fn conntrack(scene: &Scene<'_>) -> Reading {

@@ -13,7 +13,7 @@ const INFLUX: &str = "10.0.3.7:8086";
 
 fn measured(script: &Script, metric: Metric) -> Measured {
     let scene = script.scene();
-    measure(scene.snapshot, scene.census, scene.policy).swap_remove(metric as usize)
+    measure(&scene).swap_remove(metric as usize)
 }
 
 fn policy_entry(metric: Metric) -> &'static PolicyEntry {
@@ -236,8 +236,8 @@ proptest! {
         let range = if from { Range::from(edge.max(0.01)) } else { up_to(edge) };
         ask(&mut script, metric, Severity::Critical, range);
         let scene = script.scene();
-        let graded = verdict(&measure(scene.snapshot, scene.census, scene.policy));
-        let found = verdict_of(&judge(scene.snapshot, scene.census, scene.policy));
+        let graded = verdict(&measure(&scene));
+        let found = verdict_of(&judge(&scene));
         assert!(found >= graded, "{metric:?} {used}: {found:?} against {graded:?}");
     }
 }
