@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,8 +10,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use closewatch::render::schema;
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use support::nobody::{as_nobody, public_place};
+use support::player::Player;
 use support::{
     close_wait, closewatch, in_netns, is_root, listen, raise_descriptor_limit, set_sysctl, skip, text, wait_until,
 };
@@ -340,6 +343,48 @@ fn who_may_not_see_everything_is_ok_and_says_what_was_not_seen() {
         let asked = text(&run(&["-w", "coverage=90%:"]).stdout);
         assert!(asked.starts_with("CLOSEWATCH UNKNOWN - coverage 0 % | "), "{asked}");
     });
+}
+
+#[test]
+fn a_player_plays_its_role() {
+    support::player::play(|_, _| {
+        unshare(CloneFlags::CLONE_NEWNET).expect("root may");
+        support::run("ip", &["link", "set", "lo", "up"]);
+        let server = listen("127.0.0.2:8086");
+        let client = TcpStream::connect(server.local_addr().expect("bound")).expect("connects");
+        (client, server)
+    });
+}
+
+#[test]
+fn a_namespace_that_may_not_be_entered_is_told_and_leaves_an_ok_alone() {
+    let test = "a_namespace_that_may_not_be_entered_is_told_and_leaves_an_ok_alone";
+    if !is_root() || !support::has_program("ip") {
+        return skip(test, "needs root, to become another user, and the program `ip`");
+    }
+    let apart = Player::start("apart", |_| ());
+    let (_dir, program) = public_place();
+    let run = |command: &str, options: &[&str]| -> Value {
+        let output = as_nobody(&program).args([command, "--json"]).args(options).output().expect("setpriv starts");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)))
+    };
+    // Other namespaces of this host may hold what they like: only what is said of coverage is looked at.
+    let severities = |report: &Value| -> BTreeSet<String> {
+        let findings = report["findings"].as_array().expect("findings").iter();
+        let told = findings.filter(|finding| finding["rule"] == "coverage").map(|finding| finding["severity"].as_str());
+        told.map(|severity| severity.expect("a severity").to_owned()).collect()
+    };
+    let check = run("check", &[]);
+    let name = format!("in namespace pid {}", apart.pid());
+    let gaps = check["coverage"]["gaps"].as_array().expect("gaps").iter();
+    let is_of_it =
+        |gap: &&Value| gap["what"].as_str().is_some_and(|what| what.contains(&name) || what.contains(" namespaces"));
+    assert!(gaps.filter(is_of_it).count() > 0, "{name}: {:#}", check["coverage"]);
+    assert_eq!(severities(&check), BTreeSet::from(["info".to_owned()]), "{:#}", check["coverage"]);
+    assert!(severities(&run("report", &[])).contains("unknown"), "a report must not say OK of what it did not see");
+    let asked = run("check", &["-w", "coverage=0%:"]);
+    let coverage = &asked["metrics"][7];
+    assert_eq!((&coverage["name"], &coverage["grade"]), (&json!("coverage"), &json!("unknown")), "{coverage:#}");
 }
 
 #[test]

@@ -296,7 +296,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) ->
     processes.sort_by_key(|census| {
         let key = snapshot.processes[census.process.0 as usize].key;
         let leaked = census.close_wait.count + census.ghosts.map_or(0, |ghosts| ghosts.count);
-        (Reverse((leaked, census.states.total())), key)
+        (Reverse((leaked, census.states.total())), key, census.process)
     });
     let mut snat = query.snat_limit.map_or_else(Vec::new, |limit| snat::budgets(snapshot, owners, limit));
     snat.retain(|budget| selection.peer.takes(&budget.destination) && takes_any(snapshot, selection, &budget.holders));

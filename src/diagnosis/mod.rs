@@ -97,7 +97,8 @@ fn urgency(finding: &Finding) -> (Severity, bool, Confidence) {
 /// - Unknown goes before Ok: it stands for whole sockets that were not read, a port range that was not read, or as many
 ///   CLOSE-WAIT without an age as would make a leak. Each of these may hide a Warning.
 /// - Infos leave the grade alone. Holders that were not seen are an Info: sockets, states, ages and ports are complete
-///   without them, and a leak is graded by its user's sockets where its process is not known.
+///   without them, and a leak is graded by its user's sockets where its process is not known. So is what only a missing
+///   permission hides, where the policy says so, as that of `closewatch check` does.
 #[must_use]
 pub fn verdict(findings: &[Finding]) -> Verdict {
     match findings.iter().map(|finding| finding.severity).max() {

@@ -7,6 +7,7 @@ use super::table::sheet::{STRONG, Sheet};
 use crate::diagnosis::RULES;
 use crate::diagnosis::explain::{rule, state};
 use crate::diagnosis::finding::Rule;
+use crate::diagnosis::metrics::METRICS;
 use crate::diagnosis::policy::{Levels, Place, Policy};
 use crate::model::state::TcpState;
 
@@ -101,6 +102,9 @@ fn write_policy(sheet: &mut Sheet) {
             },
         };
         sheet.labelled((0, 13), (entry.name, STRONG), &levels);
+        if let Some(metric) = METRICS.iter().find(|metric| metric.name == entry.name) {
+            sheet.sentence(2, &format!("Measured by check: {}.", metric.meaning));
+        }
         sheet.sentence(2, entry.reason);
         sheet.sentence(2, &format!("({})", entry.source));
         sheet.blank();

@@ -32,7 +32,7 @@ const TOLD: usize = 5;
 pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> io::Result<()> {
     let begin = format!("CLOSEWATCH {} - ", report.verdict.label());
     let text = brief(report, SHORT - begin.chars().count());
-    let mut output = format!("{begin}{} | {}\n", plain(&text), numbers(report));
+    let mut output = format!("{begin}{text} | {}\n", numbers(report));
     let lines = long_output(report, page.detail);
     for (nth, line) in lines.iter().enumerate() {
         let line = format!("{}\n", plain(line));
@@ -62,7 +62,7 @@ fn brief(report: &Report<'_>, room: usize) -> String {
     let tells_verdict = bad.first().is_some_and(|measured| measured.grade == Some(report.verdict));
     // The longest first, of which the first that fits is said.
     let said: Vec<String> = match report.verdict {
-        _ if tells_verdict => vec![words(&bad, Whose::Told), words(&bad, Whose::Left)],
+        _ if tells_verdict => [Whose::Told, Whose::OfFirst, Whose::Left].map(|whose| words(&bad, whose)).to_vec(),
         Verdict::Ok => {
             let calm = [Metric::Ports, Metric::Stuck].map(|metric| &report.metrics[metric as usize]);
             let sockets = counted(report.census.totals.total(), "socket", "sockets");
@@ -70,31 +70,39 @@ fn brief(report: &Report<'_>, room: usize) -> String {
         }
         _ => {
             let summary = report.findings.first().map_or("", |leading| &leading.summary);
-            let clause = summary.split("; ").next().unwrap_or(summary);
-            [&report.headline, summary, clause].map(str::to_owned).to_vec()
+            let sentences = [&report.headline, summary].into_iter();
+            sentences.flat_map(|sentence| [sentence, clause(sentence)]).map(str::to_owned).collect()
         }
     };
     let coverage = partly_seen(report).filter(|_| !bad.iter().any(|measured| measured.metric == Metric::Coverage));
     let coverage = coverage.map_or_else(String::new, |share| format!(", {share}"));
     let room = room.saturating_sub(coverage.chars().count());
+    let said: Vec<String> = said.iter().map(|text| plain(text)).collect();
     let fitting = said.iter().find(|text| text.chars().count() <= room).or(said.last());
     format!("{}{coverage}", cut(fitting.map_or("", String::as_str), room))
+}
+
+/// What a sentence says first.
+fn clause(sentence: &str) -> &str {
+    sentence.split("; ").next().unwrap_or(sentence)
 }
 
 /// Whether to say whose a value is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Told,
+    OfFirst,
     Left,
 }
 
 fn words(metrics: &[&Measured], whose: Whose) -> String {
-    let word = |measured: &&Measured| {
-        let owner = measured.whose.as_ref().filter(|_| whose == Whose::Told);
+    let word = |(nth, measured): (usize, &&Measured)| {
+        let is_told = whose == Whose::Told || whose == Whose::OfFirst && nth == 0;
+        let owner = measured.whose.as_ref().filter(|_| is_told);
         let owner = owner.map_or_else(String::new, |owner| format!(" ({owner})"));
         format!("{} {}{owner}", measured.metric.entry().name, measured.value_in_words())
     };
-    metrics.iter().map(word).collect::<Vec<_>>().join(", ")
+    metrics.iter().enumerate().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// `coverage 30 %`, when less than everything was seen.

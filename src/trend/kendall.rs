@@ -63,6 +63,11 @@ pub(super) fn middle(values: &mut [f64]) -> Option<f64> {
     Some(f64::midpoint(lower, upper))
 }
 
+/// The value of this rank from below, in values that are reordered; `None` when there are not so many.
+pub(super) fn ranked(values: &mut [f64], rank: usize) -> Option<f64> {
+    (rank < values.len()).then(|| *values.select_nth_unstable_by(rank, f64::total_cmp).1)
+}
+
 /// All pairs of moments: how many more rise than fall, and the slope of each.
 #[derive(Default)]
 struct Pairs {
@@ -72,10 +77,13 @@ struct Pairs {
 
 impl Pairs {
     fn add(&mut self, samples: &[Sample]) {
+        self.slopes.reserve(samples.len() * samples.len() / 2);
         for (index, earlier) in samples.iter().enumerate() {
             for later in &samples[index + 1..] {
                 let rise = later.value - earlier.value;
-                self.surplus += f64::from(i8::from(rise > 0.0) - i8::from(rise < 0.0));
+                if rise != 0.0 {
+                    self.surplus += rise.signum();
+                }
                 self.slopes.push(rise / (later.at - earlier.at));
             }
         }
@@ -93,11 +101,6 @@ impl Pairs {
         let (low, high) = (ranked(&mut self.slopes, lowest)?, ranked(&mut self.slopes, highest)?);
         Some(Slope { median, low, high, z })
     }
-}
-
-/// The value of this rank from below.
-fn ranked(values: &mut [f64], rank: usize) -> Option<f64> {
-    (rank < values.len()).then(|| *values.select_nth_unstable_by(rank, f64::total_cmp).1)
 }
 
 /// The variance of the surplus when there is no trend; values that are equal make it smaller.

@@ -46,8 +46,8 @@ const HORIZONS_S: [f64; 14] = [
 const WAVES_S: f64 = 2.0 * DAY_S;
 /// In less time than this no line is seen.
 const SHORTEST_S: f64 = 30.0;
-/// Pairs grow with the square: 64 samples are 2,016 slopes, and the interval of their median is a hundredth of it already.
-const MOST_SAMPLES: usize = 64;
+/// Pairs grow with the square: 48 samples make 1,128 slopes already, and of two days an hour each.
+const MOST_SAMPLES: usize = 48;
 /// Of fewer, chance makes a line too often.
 const FEWEST_SAMPLES: usize = 10;
 /// The normal deviate from which on ranks rise surely: 1 % by chance. The other conditions stand beside it, so that it need
@@ -63,7 +63,7 @@ const RISE_SHARE_OF_AN_HOUR: f64 = 0.05;
 const RISE_WITHOUT_LIMIT: f64 = 282.0;
 /// A leak that follows the traffic runs at up to four times its mean around noon; steeper than that is another leak.
 const FAR_STEEPER: f64 = 4.0;
-/// So far apart may the intervals of two horizons be that still show the same growth.
+/// A longer horizon that lies so far outside the interval of the shortest still shows the same growth.
 const AGREEMENT: f64 = 1.25;
 
 /// Judges the leaked part of one line.
@@ -80,10 +80,24 @@ pub(super) fn judge(line: &[Point]) -> Growth {
         return Growth::Flat;
     }
     let tops = tops(line);
-    let seen = |&(start, span): &(usize, f64)| (over(line, &tops, start), span);
-    let seen: Vec<(Seen, f64)> = horizons.iter().map(seen).collect();
-    let short = seen.partition_point(|(_, span)| *span < WAVES_S);
-    reconcile(&seen[..short], &seen[short..])
+    let (short, long): (Vec<Horizon>, Vec<Horizon>) = horizons.into_iter().partition(|horizon| horizon.span < WAVES_S);
+    let long = verdict(long.iter().map(|horizon| over(line, &tops, horizon.start)));
+    let far_steeper = match long {
+        Seen::Growing(rate) => rate.at_most * FAR_STEEPER,
+        Seen::Nothing | Seen::Unclear(_) | Seen::Stopped => 0.0,
+    };
+    let steep = short.iter().filter(|horizon| horizon.per_hour >= far_steeper);
+    let short = verdict(steep.map(|horizon| over(line, &tops, horizon.start)));
+    reconcile(long, short, far_steeper)
+}
+
+/// One stretch of the line that ends at the last look.
+struct Horizon {
+    /// The first point of it.
+    start: usize,
+    span: f64,
+    /// By how much the leaked part stands above where it began.
+    per_hour: f64,
 }
 
 /// What was seen over one horizon.
@@ -95,14 +109,20 @@ enum Seen {
     Growing(Rate),
 }
 
-/// Where each horizon that the line fills begins, and how much time it holds; the whole line comes last.
-fn horizons(line: &[Point]) -> Vec<(usize, f64)> {
+/// Every horizon that the line fills, the shortest first, and the whole line last.
+fn horizons(line: &[Point]) -> Vec<Horizon> {
     let Some(newest) = line.last() else { return Vec::new() };
-    let starts = HORIZONS_S.iter().map(|horizon| line.partition_point(|point| point.at < newest.at - horizon));
+    let starts = HORIZONS_S.iter().map(|horizon| {
+        // A point before it, so that the horizon is full.
+        line.partition_point(|point| point.at <= newest.at - horizon).saturating_sub(1)
+    });
     let mut starts: Vec<usize> = starts.chain([0]).collect();
     starts.dedup();
-    let spans = starts.into_iter().map(|start| (start, newest.at - line[start].at));
-    spans.filter(|(_, span)| *span >= SHORTEST_S).collect()
+    let horizons = starts.into_iter().map(|start| {
+        let span = newest.at - line[start].at;
+        Horizon { start, span, per_hour: (newest.leaked - line[start].leaked) / span * HOUR_S }
+    });
+    horizons.filter(|horizon| horizon.span >= SHORTEST_S).collect()
 }
 
 /// The highest leaked part up to each point.
@@ -116,24 +136,25 @@ fn tops(line: &[Point]) -> Vec<f64> {
 
 fn over(line: &[Point], tops: &[f64], start: usize) -> Seen {
     let samples = thinned(&line[start..]);
-    let Some(rise) = Rise::of(&samples) else { return Seen::Nothing };
+    let until = line.last().map_or(0.0, |newest| newest.at);
+    let Some(rise) = Rise::of(&samples, until) else { return Seen::Nothing };
     // Growth that began within the horizon is measured from where it began.
     match rise.late_onset() {
         Some(onset) => {
             let start = line.partition_point(|point| point.at < onset);
             let samples = thinned(&line[start..]);
-            Rise::of(&samples).map_or(Seen::Nothing, |rise| grade(line, tops, start, &samples, &rise))
+            Rise::of(&samples, until).map_or(Seen::Nothing, |rise| grade(line, tops, start, &samples, &rise))
         }
         None => grade(line, tops, start, &samples, &rise),
     }
 }
 
 fn grade(line: &[Point], tops: &[f64], start: usize, samples: &[Sample], rise: &Rise) -> Seen {
-    let (Some(newest), [first, .., last]) = (line.last(), samples) else { return Seen::Nothing };
-    let span = last.at - first.at;
+    let (Some(newest), Some(last)) = (line.last(), samples.last()) else { return Seen::Nothing };
+    let span = newest.at - line[start].at;
     let least = least_rise(span, newest.limit);
     let comes_back = start.checked_sub(1).is_some_and(|before| tops[before] >= last.value);
-    if samples.len() < FEWEST_SAMPLES || rise.total < least || comes_back {
+    if span < SHORTEST_S || samples.len() < FEWEST_SAMPLES || rise.total < least || comes_back {
         return Seen::Nothing;
     }
     match rise.pace() {
@@ -146,10 +167,12 @@ fn grade(line: &[Point], tops: &[f64], start: usize, samples: &[Sample], rise: &
     if slope.z < SURELY || slope.low <= 0.0 || slope.median * span < least || !floors_rise(samples, slope.median) {
         return Seen::Unclear(Why::Unclear);
     }
+    // Where hours are kept as points, the least of an hour may have been seen half an hour from its middle at either end.
+    let blur = if span >= WAVES_S { HOUR_S / span } else { 0.0 };
     Seen::Growing(Rate {
         per_hour: slope.median * HOUR_S,
-        at_least: slope.low * HOUR_S,
-        at_most: slope.high * HOUR_S,
+        at_least: slope.low * HOUR_S * (1.0 - blur),
+        at_most: slope.high * HOUR_S * (1.0 + blur),
         over: Duration::from_secs_f64(span),
         kind: Kind::Leak,
     })
@@ -187,19 +210,30 @@ fn thinned(points: &[Point]) -> Vec<Sample> {
     if points.len() <= MOST_SAMPLES {
         return points.iter().map(sample).collect();
     }
-    let width = (last.at - first.at) / MOST_SAMPLES as f64;
-    let part = |point: &Point| (((point.at - first.at) / width) as usize).min(MOST_SAMPLES - 1);
-    let lowest = |points: &[Point]| points.iter().min_by(|a, b| a.leaked.total_cmp(&b.leaked)).map(sample);
-    points.chunk_by(|a, b| part(a) == part(b)).filter_map(lowest).collect()
+    let per_second = MOST_SAMPLES as f64 / (last.at - first.at);
+    let mut thinned: Vec<Sample> = Vec::with_capacity(MOST_SAMPLES + 1);
+    let mut newest_part = f64::NEG_INFINITY;
+    for point in points {
+        let part = ((point.at - first.at) * per_second).floor();
+        match thinned.last_mut() {
+            Some(lowest) if part <= newest_part => {
+                if point.leaked < lowest.value {
+                    *lowest = sample(point);
+                }
+            }
+            _ => {
+                newest_part = part;
+                thinned.push(sample(point));
+            }
+        }
+    }
+    thinned
 }
 
-/// One verdict of all horizons, which come in ascending order.
-fn reconcile(short: &[(Seen, f64)], long: &[(Seen, f64)]) -> Growth {
-    let (short_says, long_says) = (verdict(short), verdict(long));
-    match (long_says, short_says) {
-        (Seen::Growing(slow), Seen::Growing(fast)) if fast.at_least > slow.at_most * FAR_STEEPER => {
-            Growth::Growing(fast)
-        }
+/// One verdict of both kinds of horizons.
+fn reconcile(long: Seen, short: Seen, far_steeper: f64) -> Growth {
+    match (long, short) {
+        (Seen::Growing(_), Seen::Growing(fast)) if fast.at_least > far_steeper => Growth::Growing(fast),
         (Seen::Growing(rate), _) | (_, Seen::Growing(rate)) => Growth::Growing(rate),
         (Seen::Stopped, _) | (_, Seen::Stopped) => Growth::Flat,
         (Seen::Unclear(why), _) | (Seen::Nothing, Seen::Unclear(why)) => Growth::Unknown(why),
@@ -207,23 +241,24 @@ fn reconcile(short: &[(Seen, f64)], long: &[(Seen, f64)]) -> Growth {
     }
 }
 
-/// The verdict of some horizons: what the shortest says that is sure, with the slope of the longest that agrees with it.
-fn verdict(horizons: &[(Seen, f64)]) -> Seen {
+/// The verdict of horizons in ascending order: what the shortest says that is sure, with the slope of the longest that agrees.
+fn verdict(horizons: impl Iterator<Item = Seen>) -> Seen {
+    let mut shortest: Option<Rate> = None;
     let mut chosen: Option<Rate> = None;
     let mut unsure = Seen::Nothing;
-    for (seen, _) in horizons {
-        match (seen, chosen) {
-            (Seen::Growing(rate), None) => chosen = Some(*rate),
-            (Seen::Growing(rate), Some(shorter)) if agree(&shorter, rate) => chosen = Some(*rate),
+    for seen in horizons {
+        match (seen, shortest) {
+            (Seen::Growing(rate), None) => (shortest, chosen) = (Some(rate), Some(rate)),
+            (Seen::Growing(rate), Some(shortest)) if agree(&shortest, &rate) => chosen = Some(rate),
             (Seen::Growing(_), Some(_)) => break,
             (Seen::Stopped, None) => return Seen::Stopped,
-            (Seen::Unclear(_), _) => unsure = *seen,
+            (Seen::Unclear(_), _) => unsure = seen,
             (Seen::Stopped, Some(_)) | (Seen::Nothing, _) => {}
         }
     }
     chosen.map_or(unsure, Seen::Growing)
 }
 
-fn agree(one: &Rate, other: &Rate) -> bool {
-    one.at_least <= other.at_most * AGREEMENT && other.at_least <= one.at_most * AGREEMENT
+fn agree(shortest: &Rate, longer: &Rate) -> bool {
+    (shortest.at_least / AGREEMENT..=shortest.at_most * AGREEMENT).contains(&longer.per_hour)
 }

@@ -51,6 +51,10 @@ pub(super) fn since_fall(points: &[Point]) -> &[Point] {
 /// Where the leaked part has just fallen. What follows within the same minutes is the same fall.
 fn falls(points: &[Point]) -> Vec<usize> {
     let mut found: Vec<usize> = Vec::new();
+    // Most lines have nothing to lose, and cost one pass.
+    if points.iter().all(|point| point.leaked <= FALL_LEAST) {
+        return found;
+    }
     // The highest of the last minutes comes first, and each is followed by the highest after it.
     let mut heights: VecDeque<(f64, f64)> = VecDeque::new();
     for (index, point) in points.iter().enumerate() {

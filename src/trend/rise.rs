@@ -22,7 +22,7 @@ pub(super) struct Rise {
 pub(super) enum Pace {
     /// It rises again and again.
     Steady,
-    /// It did, and has now paused for more than twice as long as ever before.
+    /// It did, and has now paused for much longer than ever before.
     Stopped,
     /// It rose once or twice: too few to know its rhythm.
     FewJumps,
@@ -35,17 +35,17 @@ const MOST_PARTS: f64 = 32.0;
 /// ... of at least so many sockets, so that the noise of a few is no rise ...
 const PART_LEAST: f64 = 30.0;
 /// ... but no fewer than this, so that a small rise can be told from a jump.
-const FEWEST_PARTS: f64 = 4.0;
+const FEWEST_PARTS: f64 = 6.0;
 /// From the third rise on there are two pauses to compare.
 const RISES_OF_A_RHYTHM: usize = 3;
 /// A pause that is so many times the longest one before it is no pause any more.
-const MUCH_LONGER: f64 = 2.0;
+const MUCH_LONGER: f64 = 3.0;
 /// The slowest rhythm that is waited for after a jump or two: that of a day.
 const DAY_S: f64 = 86_400.0;
 
 impl Rise {
-    /// `None` when there are fewer than two samples, or when the level did not rise.
-    pub(super) fn of(samples: &[Sample]) -> Option<Self> {
+    /// Of samples up to this moment; `None` when there are fewer than two, or when the level did not rise.
+    pub(super) fn of(samples: &[Sample], until: f64) -> Option<Self> {
         let [first, .., last] = samples else { return None };
         let levels = never_undercut(samples);
         let bottom = *levels.first()?;
@@ -54,14 +54,12 @@ impl Rise {
             return None;
         }
         let part = (total / MOST_PARTS).max(PART_LEAST.min(total / FEWEST_PARTS));
-        let parts_at = |level: &f64| ((level - bottom) / part + 1e-9).floor();
-        let risen: Vec<usize> =
-            (1..levels.len()).filter(|index| parts_at(&levels[*index]) > parts_at(&levels[index - 1])).collect();
+        let risen = rises(&levels, part);
         let onset = samples.get(risen.first()?.checked_sub(1)?)?.at;
         Some(Self {
             total,
             begun: first.at,
-            ended: last.at,
+            ended: until,
             spacing: (last.at - first.at) / (samples.len() - 1) as f64,
             moments: risen.into_iter().map(|index| samples[index].at).collect(),
             onset,
@@ -92,6 +90,22 @@ impl Rise {
     }
 }
 
+/// The samples at which the level stood a part or more above the last of them. The last part of the rise does not count: a
+/// few that come and go on top of a leak that has stopped would look like one more rise.
+fn rises(levels: &[f64], part: f64) -> Vec<usize> {
+    let [bottom, .., top] = levels else { return Vec::new() };
+    let whole_part = part * (1.0 - 1e-9);
+    let mut last = *bottom;
+    let risen = levels.iter().enumerate().filter_map(|(index, level)| {
+        let level = level.min(top - part);
+        (level - last >= whole_part).then(|| {
+            last = level;
+            index
+        })
+    });
+    risen.collect()
+}
+
 /// For each sample the lowest value from there on.
 fn never_undercut(samples: &[Sample]) -> Vec<f64> {
     let mut lowest = f64::INFINITY;
@@ -116,7 +130,7 @@ mod tests {
     /// Hourly samples.
     fn rise(value: impl Fn(f64) -> f64, hours: u32) -> Option<Rise> {
         let sample = |hour: u32| Sample { at: f64::from(hour) * HOUR_S, value: value(f64::from(hour)) };
-        Rise::of(&(0..hours).map(sample).collect::<Vec<_>>())
+        Rise::of(&(0..hours).map(sample).collect::<Vec<_>>(), f64::from(hours - 1) * HOUR_S)
     }
 
     #[test]
@@ -125,7 +139,7 @@ mod tests {
         assert_eq!((line.pace(), line.late_onset()), (Pace::Steady, None));
         let stair = rise(|hour| 500.0 * (hour / 24.0).floor(), 90).expect("a rise");
         assert_eq!((stair.total, stair.pace()), (1500.0, Pace::Steady));
-        let waiting = rise(|hour| 500.0 * (hour / 24.0).floor().min(3.0), 115).expect("a rise");
+        let waiting = rise(|hour| 500.0 * (hour / 24.0).floor().min(3.0), 140).expect("a rise");
         assert_eq!(waiting.pace(), Pace::Steady, "the next step may still come");
     }
 
@@ -133,7 +147,7 @@ mod tests {
     fn what_has_paused_for_long_has_stopped() {
         let line = rise(|hour| 80.0 * hour.min(40.0), 60).expect("a rise");
         assert_eq!(line.pace(), Pace::Stopped);
-        let stair = rise(|hour| 500.0 * (hour / 24.0).floor().min(3.0), 125).expect("a rise");
+        let stair = rise(|hour| 500.0 * (hour / 24.0).floor().min(3.0), 150).expect("a rise");
         assert_eq!(stair.pace(), Pace::Stopped);
     }
 
@@ -141,7 +155,7 @@ mod tests {
     fn a_jump_or_two_have_no_rhythm() {
         let one = rise(|hour| if hour < 20.0 { 0.0 } else { 900.0 }, 60).expect("a rise");
         assert_eq!((one.pace(), one.late_onset()), (Pace::FewJumps, None));
-        let long_ago = rise(|hour| if hour < 5.0 { 0.0 } else { 900.0 }, 60).expect("a rise");
+        let long_ago = rise(|hour| if hour < 5.0 { 0.0 } else { 900.0 }, 90).expect("a rise");
         assert_eq!(long_ago.pace(), Pace::OnceJumped);
     }
 

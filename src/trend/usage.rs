@@ -5,8 +5,8 @@
 //! judged at least, [`MOST_DAYS`] at most.
 //!
 //! Weeks have their wave, too: a Monday stands above a Sunday and says nothing. Growth must therefore be large ([`RISE_SHARE`]),
-//! go on day after day ([`STEPS_UP`], and the middle step alone must make half of the rise), and be sure by ranks; of three or
-//! four days no ranks are sure, and the least of the last must stand above the most of the first.
+//! go on day after day ([`STEPS_UP`], [`STEP_SHARE`]), and be sure by ranks. Of three or four days no ranks are sure: there every
+//! step must be large, and the least of the last day must stand above the most of the first.
 
 use std::time::Duration;
 
@@ -31,8 +31,11 @@ const FEWEST_HOURS: usize = 12;
 const RISE_LEAST: f64 = 50.0;
 /// ... if they are a quarter of what is usual, too: from day to day a healthy service differs by less.
 const RISE_SHARE: f64 = 0.25;
-/// So many of the steps from day to day must go up.
+/// So many of the steps from day to day must go up ...
 const STEPS_UP: f64 = 0.75;
+/// ... and if all were like the middle one, they would make so much of the least rise: a weekend and the Monday after it are one
+/// large step among small ones.
+const STEP_SHARE: f64 = 0.5;
 /// A day whose hours have less than half of the day before begins a new line: the program was restarted, or its work moved.
 const FALL_SHARE: f64 = 0.5;
 
@@ -56,11 +59,11 @@ pub(super) fn judge(points: &[Point]) -> Growth {
     if slope.median * DAY_S * between < least {
         return Growth::Flat;
     }
-    if goes_on(&steps, least / 2.0) && is_sure(&days, &slope) {
-        growing(&slope, between)
-    } else {
-        Growth::Unknown(Why::Unclear)
-    }
+    let sure = match days.len() < DAYS_FOR_RANKS {
+        true => is_plain(&days, &steps, least),
+        false => slope.z >= SURELY && slope.low > 0.0 && goes_on(&steps, least),
+    };
+    if sure { growing(&slope, between) } else { Growth::Unknown(Why::Unclear) }
 }
 
 fn growing(slope: &Slope, days: f64) -> Growth {
@@ -104,9 +107,12 @@ fn since_fall(mut days: Vec<Day>) -> Vec<Day> {
     }
 }
 
-/// By how much most hours of the later day stand above the same hours of the earlier one.
+/// By how much three quarters of the hours of the later day stand above the same hours of the earlier one, at least: where a
+/// weekend ends within the day, half of them do not.
 fn step(earlier: &Day, later: &Day) -> Option<f64> {
-    middle(&mut hours_of_both(earlier, later).map(|(before, after)| after - before).collect::<Vec<_>>())
+    let mut rises: Vec<f64> = hours_of_both(earlier, later).map(|(before, after)| after - before).collect();
+    let quarter = rises.len() / 4;
+    kendall::ranked(&mut rises, quarter)
 }
 
 fn hours_of_both(earlier: &Day, later: &Day) -> impl Iterator<Item = (f64, f64)> {
@@ -119,20 +125,19 @@ fn seasons(days: &[Day]) -> Vec<Vec<Sample>> {
 
 /// Whether it rises from day to day and not in one leap, and still did on the last day.
 fn goes_on(steps: &[f64], least: f64) -> bool {
+    let n_steps = steps.len() as f64;
     let up = steps.iter().filter(|step| **step > 0.0).count() as f64;
     let still = steps.last().is_some_and(|last| *last > 0.0);
-    let n_steps = steps.len() as f64;
-    let in_the_middle = middle(&mut steps.to_vec()).is_some_and(|step| step * n_steps >= least);
+    let in_the_middle = middle(&mut steps.to_vec()).is_some_and(|step| step * n_steps >= least * STEP_SHARE);
     still && up >= n_steps * STEPS_UP && in_the_middle
 }
 
-fn is_sure(days: &[Day], slope: &Slope) -> bool {
-    if days.len() >= DAYS_FOR_RANKS {
-        return slope.z >= SURELY && slope.low > 0.0;
-    }
+/// Of too few days for ranks, each must do its part, and leave the whole wave of the first behind.
+fn is_plain(days: &[Day], steps: &[f64], least: f64) -> bool {
     let values = |day: &Day| day.iter().flatten().map(|sample| sample.value).collect::<Vec<_>>();
     let [first, .., last] = days else { return false };
     let floor = values(last).into_iter().fold(f64::INFINITY, f64::min);
     let peak = values(first).into_iter().fold(f64::NEG_INFINITY, f64::max);
-    floor > peak
+    let smallest = steps.iter().copied().fold(f64::INFINITY, f64::min);
+    floor > peak && smallest * steps.len() as f64 >= least
 }

@@ -1,7 +1,7 @@
 //! When a number that grows meets its limit.
 //!
 //! The wall is met when the part that grows and the rest that is usual at that time of day add up to the limit. The rest is
-//! taken hour by hour from the last week: at night a full pool may last until the morning. What is expected in the hour to
+//! taken hour by hour from the last week: at night a full pool may last until the morning, on Friday until Monday. What is expected in the hour to
 //! come goes by the rest of the last minutes instead: a leak of seconds carries the young sockets that are not surely leaked
 //! along, and no earlier day knows them.
 
@@ -12,8 +12,8 @@ use crate::model::past::Point;
 const HOUR_S: f64 = 3600.0;
 const DAY_S: f64 = 86_400.0;
 const HOURS: usize = 24;
-/// The rest is known from so many days: one of each weekday.
 const DAYS: usize = 7;
+const WEEK_S: f64 = 7.0 * DAY_S;
 /// The rest of this moment is the highest of the last minutes.
 const PRESENT_S: f64 = 900.0;
 /// What is further away than a year is not approached: everything else changes before.
@@ -49,12 +49,13 @@ fn ahead(points: &[Point], rate: &Rate, limit: f64, now: f64) -> Wall {
     let rest = Rest::of(parts.iter().map(|(at, _, rest)| (*at, *rest)), now);
     let room = limit - grown;
     let soon = (room - rest.present) / slope;
-    let expected_s = if soon <= HOUR_S { soon.max(0.0) } else { first_full(room, slope, &rest.usual, now) };
+    let expected_s =
+        if soon <= HOUR_S { soon.max(0.0) } else { rest.mean_of(|usual| first_full(room, slope, usual, now)) };
     if expected_s > FARTHEST_S {
         return Wall::NotApproached;
     }
     let earliest_s = ((room - rest.highest) / steepest).clamp(0.0, expected_s);
-    let latest_s = (gentlest > 0.0).then(|| first_full(room, gentlest, &rest.lowest, now).max(expected_s));
+    let latest_s = (gentlest > 0.0).then(|| ((room - rest.lowest) / gentlest).max(expected_s));
     Wall::In { expected_s, earliest_s, latest_s }
 }
 
@@ -71,45 +72,56 @@ fn parts(points: &[Point], kind: Kind, slope: f64, now: f64) -> impl Iterator<It
 }
 
 /// The seconds until the growing part leaves less room than the rest needs in the hour of that moment.
-fn first_full(room: f64, slope: f64, rest: &[f64; HOURS], now: f64) -> f64 {
+fn first_full(room: f64, slope: f64, rest: &[f64], now: f64) -> f64 {
     let full = rest.iter().zip(0_u8..).map(|(rest, hour)| {
         let ready = now + ((room - rest) / slope).max(0.0);
-        let since_hour = (ready - f64::from(hour) * HOUR_S).rem_euclid(DAY_S);
-        let wait = if since_hour < HOUR_S { 0.0 } else { DAY_S - since_hour };
+        let since_hour = (ready - f64::from(hour) * HOUR_S).rem_euclid(WEEK_S);
+        let wait = if since_hour < HOUR_S { 0.0 } else { WEEK_S - since_hour };
         ready + wait - now
     });
     full.fold(f64::INFINITY, f64::min)
 }
 
-/// The rest by the hour of the day, UTC.
+/// The rest by the hour of the week, UTC.
 struct Rest {
-    /// The middle of the days' highest.
-    usual: [f64; HOURS],
-    /// The lowest of the days' highest.
-    lowest: [f64; HOURS],
+    /// What that hour had a week ago at the most; before there is a week, the middle of the days' highest.
+    usual: Vec<f64>,
     highest: f64,
+    lowest: f64,
     present: f64,
 }
 
+/// By how much the same hour of another week differs. Whether the crest of one day just reaches the limit is chance, and the
+/// next is a day later: what is expected is the mean of a week like the last, a higher one and a lower one.
+const WEEKS: [f64; 3] = [0.95, 1.0, 1.05];
+
 impl Rest {
+    /// The mean of what comes of such weeks.
+    fn mean_of(&self, seconds: impl Fn(&[f64]) -> f64) -> f64 {
+        let of_week = |share: f64| seconds(&self.usual.iter().map(|rest| rest * share).collect::<Vec<_>>());
+        WEEKS.map(of_week).iter().sum::<f64>() / WEEKS.len() as f64
+    }
+
     /// Of moments and values in the order of time.
     fn of(values: impl DoubleEndedIterator<Item = (f64, f64)>, now: f64) -> Self {
-        let mut peaks = [[None::<f64>; DAYS]; HOURS];
+        let mut peaks = [None::<f64>; HOURS * DAYS];
         let mut newest = None;
         let (mut present, mut highest) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
-        for (at, value) in values.rev() {
-            let day = ((now - at) / DAY_S) as usize;
-            let hour = (at.rem_euclid(DAY_S) / HOUR_S) as usize % HOURS;
-            let Some(peak) = peaks[hour].get_mut(day) else { break };
+        for (at, value) in values.rev().take_while(|(at, _)| now - at < WEEK_S) {
+            let peak = &mut peaks[(at.rem_euclid(WEEK_S) / HOUR_S) as usize % (HOURS * DAYS)];
             *peak = Some(peak.map_or(value, |peak| peak.max(value)));
             highest = highest.max(value);
             if *newest.get_or_insert(at) - at <= PRESENT_S {
                 present = present.max(value);
             }
         }
+        let of_hour =
+            |hour: usize| -> Vec<f64> { peaks.iter().skip(hour % HOURS).step_by(HOURS).flatten().copied().collect() };
         // An hour that was never seen may be as high as any.
-        let usual = peaks.map(|days| middle(&mut days.into_iter().flatten().collect::<Vec<_>>()).unwrap_or(highest));
-        let lowest = peaks.map(|days| days.into_iter().flatten().reduce(f64::min).unwrap_or(present.min(highest)));
-        Self { usual, lowest, highest, present }
+        let usual =
+            |(hour, peak): (usize, &Option<f64>)| peak.or_else(|| middle(&mut of_hour(hour))).unwrap_or(highest);
+        let usual = peaks.iter().enumerate().map(usual).collect();
+        let lowest = peaks.iter().flatten().copied().fold(highest, f64::min);
+        Self { usual, highest, lowest, present }
     }
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use closewatch::model::past::{Point, PoolName, Series, Track};
 use closewatch::model::tuple::Endpoint;
+use closewatch::trend::{self, Trend};
 
 pub(crate) const MINUTE: f64 = 60.0;
 pub(crate) const HOUR: f64 = 3600.0;
@@ -11,7 +12,7 @@ pub(crate) const DAY: f64 = 86_400.0;
 /// One look every five minutes.
 pub(crate) const EVERY: f64 = 5.0 * MINUTE;
 pub(crate) const A_DAY: usize = 288;
-const AN_HOUR: usize = 12;
+pub(crate) const AN_HOUR: usize = 12;
 /// For so many days the store keeps every look, and one point per hour before.
 const RAW_DAYS: usize = 2;
 /// The ports of the usual range.
@@ -34,9 +35,6 @@ impl Dice {
     }
 }
 
-/// How much a service has leaked by this look, for runs that leak.
-pub(crate) type Leak<'a> = &'a dyn Fn(usize) -> f64;
-
 /// What a service does for some days: every look at it.
 pub(crate) struct Service {
     looks: Vec<Point>,
@@ -44,48 +42,65 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// A service with daily and weekly waves, noise and three deploys of its neighbours, that leaks besides.
+    /// A service with daily and weekly waves, noise and three deploys of its neighbours, that has leaked so much by each look.
     ///
-    /// `starts` holds the looks at which the program itself is restarted.
-    pub(crate) fn new(dice: &mut Dice, days: usize, limit: f64, leak: Leak<'_>, starts: &[usize]) -> Self {
+    /// `starts` holds the looks at which the program itself has been restarted.
+    pub(crate) fn new(dice: &mut Dice, limit: f64, leaked: &[f64], starts: &[usize]) -> Self {
         let started = 1.7e9 + dice.between(0.0, 7.0 * DAY).floor();
-        let rest = Rest::new(dice, days);
+        let rest = Rest::new(dice, leaked.len() / A_DAY);
         let mut stuck = Stuck::new(dice);
         let mut run = 1;
-        let looks = (0..days * A_DAY).map(|look| {
+        let looks = leaked.iter().enumerate().map(|(look, leaked)| {
             run += u64::from(starts.contains(&look));
             let at = started + look as f64 * EVERY;
-            let leaked = (leak(look) + stuck.at(at, dice)).round();
+            let leaked = (leaked + stuck.at(at, dice)).round();
             let used = leaked + rest.at(look, at, dice).round();
             Point { at, used, leaked, limit: Some(limit), run }
         });
         let looks: Vec<Point> = looks.collect();
-        let hours = looks.chunk_by(|a, b| hour_of(a) == hour_of(b)).filter_map(least_of_hour).collect();
+        let hours = by_hour(&looks);
         Self { looks, hours }
     }
 
-    /// How many looks there were.
-    pub(crate) fn n_looks(&self) -> usize {
-        self.looks.len()
+    /// The same with so much more in use at each look that is not surely leaked.
+    pub(crate) fn with_use(mut self, more: &[f64]) -> Self {
+        self.looks.iter_mut().zip(more).for_each(|(look, more)| look.used += more.round());
+        self.hours = by_hour(&self.looks);
+        self
     }
 
+    /// When that look was.
     pub(crate) fn at(&self, look: usize) -> f64 {
         self.looks[look].at
     }
 
     /// When all that there is was first in use.
-    pub(crate) fn exhausted(&self) -> Option<usize> {
-        self.looks.iter().position(|look| look.limit.is_some_and(|limit| look.used >= limit))
+    pub(crate) fn exhausted_at(&self) -> Option<f64> {
+        self.looks.iter().find(|look| look.limit.is_some_and(|limit| look.used >= limit)).map(|look| look.at)
+    }
+
+    /// What is said when this look is the last.
+    pub(crate) fn trend(&self, look: usize) -> Trend {
+        trend::of(&self.kept(look), self.at(look))
     }
 
     /// What the store has when this look is the last.
-    pub(crate) fn kept(&self, look: usize) -> Series {
+    fn kept(&self, look: usize) -> Series {
         let raw = look.saturating_sub(RAW_DAYS * A_DAY);
         let first_raw = hour_of(&self.looks[raw]);
         let n_hours = if raw == 0 { 0 } else { self.hours.partition_point(|hour| hour_of(hour) < first_raw) };
         let from = if raw == 0 { 0 } else { self.looks.partition_point(|look| hour_of(look) < first_raw) };
         series(self.hours[..n_hours].iter().chain(&self.looks[from..=look]).copied().collect())
     }
+}
+
+/// The sum so far of what each look adds, half as much more or less each time.
+pub(crate) fn sums(dice: &mut Dice, days: usize, adds: impl Fn(usize) -> f64) -> Vec<f64> {
+    let add = |sum: &mut f64, look: usize| {
+        *sum += adds(look) * dice.between(0.5, 1.5);
+        Some(*sum)
+    };
+    (0..days * A_DAY).scan(0.0, add).collect()
 }
 
 pub(crate) fn series(points: Vec<Point>) -> Series {
@@ -96,6 +111,10 @@ pub(crate) fn series(points: Vec<Point>) -> Series {
 
 fn hour_of(point: &Point) -> u64 {
     (point.at / HOUR) as u64
+}
+
+fn by_hour(looks: &[Point]) -> Vec<Point> {
+    looks.chunk_by(|a, b| hour_of(a) == hour_of(b)).filter_map(least_of_hour).collect()
 }
 
 /// The least of an hour, at its middle; of another run of the program, of its own.
@@ -175,5 +194,3 @@ impl Stuck {
         self.now
     }
 }
-
-pub(crate) const LOOKS_AN_HOUR: usize = AN_HOUR;

@@ -58,7 +58,11 @@ pub(super) fn stuck(scene: &Scene<'_>) -> Reading {
     // Ages that are missing matter where they could make a difference.
     let could_matter = scene.policy.stuck.judge(possibly as f64).is_some();
     let unseen = format!("{} may be stuck, their ages are not known", counted(possibly, "socket", "sockets"));
-    Reading { unseen: could_matter.then_some(unseen), ..reading }
+    match could_matter {
+        true if reading.whose.is_none() => unknown(&unseen),
+        true => Reading { unseen: Some(unseen), ..reading },
+        false => reading,
+    }
 }
 
 fn is_some((value, _): &(f64, String)) -> bool {
@@ -89,8 +93,12 @@ pub(super) fn ghosts(scene: &Scene<'_>) -> Reading {
         let held = seen.ghosts?;
         Some((held.count.saturating_sub(held.inherited) as f64, scene.who(seen.process)))
     });
-    let unseen = scene.snapshot.gaps.iter().find(|gap| gap.hides == Hides::Ghosts).map(told);
-    Reading { unseen: unseen.or_else(|| hidden_processes(scene, Hides::Ghosts)), ..greatest(known.filter(is_some)) }
+    let known: Vec<_> = known.collect();
+    let gap = scene.snapshot.gaps.iter().find(|gap| gap.hides == Hides::Ghosts).map(told);
+    match gap.or_else(|| hidden_processes(scene, Hides::Ghosts)) {
+        Some(why) if known.is_empty() => unknown(&why),
+        unseen => Reading { unseen, ..greatest(known.into_iter().filter(is_some)) },
+    }
 }
 
 /// Why processes whose descriptors nobody could count may be worse than those that were seen. Beside holders, what else may

@@ -159,7 +159,8 @@ fn what_no_rule_blames_is_no_part_of_a_metric() {
 
 #[test]
 fn what_is_not_known_is_unknown_only_to_who_asks() {
-    let hide: [(Metric, fn(&mut Script)); 7] = [
+    type Hide = fn(&mut Script);
+    let hide: [(Metric, Hide); 7] = [
         (Metric::Ports, |script| {
             script.census.port_pools.clear();
             script.namespace().ports.range = None;
