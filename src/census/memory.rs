@@ -27,7 +27,7 @@ pub fn of(seen: &Seen<'_>, verdict: &str) -> Memory {
     let (named, others) = split(by_danger(&census.processes, |process| danger_of(snapshot, process)));
     let places: SocketMap<ProcessIndex, usize> =
         named.iter().enumerate().map(|(place, process)| (process.process, place)).collect();
-    let (pools, other_pools) = split(by_danger(&census.port_pools, |pool| pool_share(pool)));
+    let (pools, other_pools) = split(by_danger(&census.port_pools, pool_share));
     let held = Held::find(seen, &places);
     let pool = |pool: &&PortPool| PoolMemory {
         name: pool_name(snapshot, pool),

@@ -23,7 +23,7 @@ fn wave(day: f64) -> f64 {
 }
 
 fn series(points: Vec<Point>) -> Series {
-    Series { track: Track::Limit(LimitKind::Conntrack, None), points }
+    Series { track: Track::Limit(LimitKind::Conntrack, None), points, holder: None }
 }
 
 /// What is said at the last look.
