@@ -5,9 +5,9 @@
 //! |---|---|---|
 //! | 5 | `main` | arguments in, exit status out |
 //! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
-//! | 3 | [`capture`], [`probe`], [`exec`] and [`render`] | the edges: reading the kernel, making the leak on purpose, watching a command, writing for readers; they never meet each other |
+//! | 3 | [`capture`], [`history`], [`probe`], [`exec`], [`render`], [`integrate`] | the edges: reading the kernel, remembering, making the leak on purpose, watching a command, writing for readers, configuration for schedulers and monitoring; they never meet each other |
 //! | 2 | [`report`] | `build()`, the pure core on one screen |
-//! | 1 | [`attribution`], [`census`], [`diagnosis`] | pure; each may use those to its left |
+//! | 1 | [`attribution`], [`census`], [`trend`], [`diagnosis`] | pure; each may use those to its left |
 //! | 0 | [`model`] | the vocabulary, `std` only |
 //!
 //! # The invariants
@@ -25,7 +25,10 @@ pub mod census;
 pub mod cli;
 pub mod diagnosis;
 pub mod exec;
+pub mod history;
+pub mod integrate;
 pub mod model;
 pub mod probe;
 pub mod render;
 pub mod report;
+pub mod trend;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-const EXIT_STATUS: [(&str, &str); 4] = [
+const EXIT_STATUS: [(&str, &str); 5] = [
     (
         "0",
         "A report was printed, whatever its verdict; or the command did what it was asked; or a probe was confirmed.",
     ),
     (
         "2",
-        "A probe ran, and not everything was seen that had to be; or exec --fail-on-leak saw a leak. No other command uses 2.",
+        "A probe ran, and not everything was seen that had to be; or exec --fail-on-leak saw a leak. Of the other commands only check uses 2.",
     ),
     (
         "other",
@@ -24,9 +24,15 @@ const EXIT_STATUS: [(&str, &str); 4] = [
         "It could not look, could not write, or did not understand what was typed: one line and a hint on standard \
          error, nothing on standard output.",
     ),
+    (
+        "check: 0, 1, 2, 3",
+        "OK, WARNING, CRITICAL, UNKNOWN. UNKNOWN is also what could not be looked at or understood, --help and --version, \
+         and a look that --timeout cut short, unless what was seen is worse. Without --json and --format table, standard \
+         output says why, too.",
+    ),
 ];
 
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 9] = [
     ("closewatch", "Triage of this host: the verdict and what to do first, then the numbers."),
     ("closewatch --unit telegraf.service -v", "Everything about the sockets of one unit."),
     ("closewatch --peer 10.0.3.7:8086 --state close-wait", "Who holds closed connections to one destination."),
@@ -39,6 +45,14 @@ const EXAMPLES: [(&str, &str); 7] = [
     (
         "closewatch --json | jq '.port_pools[0] | {destination, remaining}'",
         "The destination that runs out of ports first.",
+    ),
+    (
+        "closewatch check -w ports=60%,stuck=@10: -c ports=85%,stuck=@500:",
+        "For a monitoring system: a warning above 60 % of the ports to any destination and from 10 stuck sockets on.",
+    ),
+    (
+        "closewatch integrate systemd --unit timer > /etc/systemd/system/closewatch.timer",
+        "When systemd runs the check.",
     ),
 ];
 
@@ -117,6 +131,17 @@ fn synopsis(roff: &mut Roff) {
     roff.control("SH", ["SYNOPSIS"]);
     roff.text([bold("closewatch"), roman(" ["), bold("report"), roman("] ["), italic("OPTIONS"), roman("]")]);
     roff.control("br", []);
+    roff.text([bold("closewatch check"), roman(" ["), italic("OPTIONS"), roman("]")]);
+    roff.control("br", []);
+    roff.text([
+        bold("closewatch integrate"),
+        roman(" "),
+        italic("TARGET"),
+        roman(" [--unit "),
+        italic("UNIT"),
+        roman("]"),
+    ]);
+    roff.control("br", []);
     roff.text([bold("closewatch record"), roman(" ["), italic("OPTIONS"), roman("] "), italic("FILE")]);
     roff.control("br", []);
     roff.text([bold("closewatch probe"), roman(" "), italic("PROBE"), roman(" ["), italic("OPTIONS"), roman("]")]);
@@ -144,15 +169,19 @@ fn own_options(roff: &mut Roff, sub: &clap::Command, program: &clap::Command) {
         program.get_arguments().any(same)
     };
     let long = |arg: &clap::Arg| format!("--{}", arg.get_long().unwrap_or_default());
-    let options: Vec<&clap::Arg> =
-        sub.get_arguments().filter(|arg| arg.get_long().is_some_and(|long| long != "help")).collect();
+    let options: Vec<&clap::Arg> = sub
+        .get_arguments()
+        .filter(|arg| arg.get_long().is_some_and(|long| !["help", "version"].contains(&long)))
+        .collect();
     let (shared, own): (Vec<_>, Vec<_>) = options.into_iter().partition(is_shared);
     if own.is_empty() {
         return;
     }
+    let short = |arg: &clap::Arg| arg.get_short().map(|short| [bold(format!("-{short}")), roman(", ")]);
     roff.control("RS", []);
     for arg in own {
-        let mut head = vec![bold(long(arg))];
+        let mut head: Vec<Inline> = short(arg).into_iter().flatten().collect();
+        head.push(bold(long(arg)));
         for value in arg.get_value_names().filter(|_| arg.get_action().takes_values()).unwrap_or_default() {
             head.extend([roman(" "), italic(value.to_string())]);
         }
@@ -161,11 +190,13 @@ fn own_options(roff: &mut Roff, sub: &clap::Command, program: &clap::Command) {
         roff.text(head);
         roff.text([roman(sentences(&help))]);
     }
+    if shared.is_empty() {
+        roff.control("RE", []);
+        return;
+    }
     roff.control("PP", []);
     let shared: Vec<String> = shared.into_iter().map(long).collect();
-    if !shared.is_empty() {
-        roff.text([roman(format!("The options {} are those of report.", shared.join(", ")))]);
-    }
+    roff.text([roman(format!("The options {} are those of report.", shared.join(", ")))]);
     roff.control("RE", []);
 }
 

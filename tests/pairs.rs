@@ -11,6 +11,7 @@ use closewatch::census::pairs::{EndHolder, PairCensus, PairEnd};
 use closewatch::census::{Direction, Query};
 use closewatch::diagnosis::finding::Rule;
 use closewatch::diagnosis::policy::Policy;
+use closewatch::model::past::Past;
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::Snapshot;
 use closewatch::model::socket::NetNsIndex;
@@ -87,11 +88,12 @@ fn who_closed_and_who_did_not_are_joined_across_namespaces() {
         let policy = Policy { stuck_after: Duration::ZERO, ..Policy::default() };
         wait_until("every FIN to be acknowledged", || {
             let snapshot = look_at_both(&neighbour);
-            let rows = report::build(&snapshot, &query, &policy).census.pairs.rows;
+            let rows = report::build(&snapshot, &query, &Past::default(), &policy).census.pairs.rows;
             rows.iter().map(|row| row.waiting.orphaned + row.waiting.held).sum::<u64>() == 37
         });
         let snapshot = look_at_both(&neighbour);
-        let report = report::build(&snapshot, &query, &policy);
+        let past = Past::default();
+        let report = report::build(&snapshot, &query, &past, &policy);
         let me = report.census.processes.first().expect("we hold sockets").process;
         let [out, inward]: &[PairCensus; 2] = report.census.pairs.rows.as_slice().try_into().expect("two kinds");
         assert_eq!(out.kept, end(OURS, Direction::Outbound, EndHolder::Held(me)));

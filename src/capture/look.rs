@@ -145,7 +145,7 @@ fn look_through(net: &Path, place: &Place, closed: &Closed) -> io::Result<Look> 
     } else {
         proc_net::read_proc_net_in(net, HERE)?
     };
-    gaps.extend(table.gaps);
+    gaps.extend(table.gaps.into_iter().map(|gap| with_cause(gap, closed)));
     gaps.extend(losses_outside(closed));
     let namespace = Namespace {
         id: identify(place),
@@ -158,6 +158,12 @@ fn look_through(net: &Path, place: &Place, closed: &Closed) -> io::Result<Look> 
         source: SourceKind::ProcText,
     };
     Ok(Look { namespace, sockets: table.sockets, limits: None, gaps, text_id: Some(text_id) })
+}
+
+/// What the text does not tell, with why the text had to do.
+fn with_cause(gap: Gap, closed: &Closed) -> Gap {
+    let is_loss = gap.why == proc_net::TEXT_DOES_NOT_TELL;
+    if is_loss { Gap { why: format!("{}, where it may be entered: {}", gap.why, closed.why()), ..gap } } else { gap }
 }
 
 /// What is lost of a namespace that is read from outside, beside what its text does not tell.

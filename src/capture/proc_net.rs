@@ -108,6 +108,9 @@ pub fn parse_proc_net_tcp(mut reader: impl BufRead, family: Family, netns: NetNs
     Ok(table)
 }
 
+/// Why what it does not tell was not seen.
+pub(super) const TEXT_DOES_NOT_TELL: &str = "the text of /proc/net/tcp does not tell; sock_diag netlink does";
+
 /// What the text of `/proc/net/tcp` does not tell of these sockets, as gaps. What concerns none of them is left out.
 #[must_use]
 pub fn text_losses(sockets: &[SocketRecord]) -> Vec<Gap> {
@@ -132,11 +135,10 @@ pub fn text_losses(sockets: &[SocketRecord]) -> Vec<Gap> {
         ("the limits of accept queues", Hides::Limits, count(&is_listener)),
         ("MPTCP connections in CLOSE-WAIT, which are shown as ESTAB", Hides::Sockets, count(&is_established).min(1)),
     ];
-    let why = "the text of /proc/net/tcp does not tell; sock_diag netlink does";
     losses
         .into_iter()
         .filter(|(_, _, count)| *count > 0)
-        .map(|(what, hides, count)| Gap { count, ..gap(what, why, hides) })
+        .map(|(what, hides, count)| Gap { count, ..gap(what, TEXT_DOES_NOT_TELL, hides) })
         .collect()
 }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::model::past::Past;
+use crate::model::snapshot::Snapshot;
 use crate::model::socket::{Clocks, Queues, SocketRecord, Timer};
 
 /// How long ago the peer closed: bounds, because the kernel keeps no clock of it.
@@ -41,6 +43,32 @@ pub fn of_close_wait(socket: &SocketRecord, uptime: Option<Duration>) -> Option<
     let at_most = unwrapped.then_some(last_payload.max(at_least));
     let exact = at_most.is_some_and(|at_most| at_most - at_least <= TICK || fin_came_last(socket, clocks));
     Some(Age { at_least, at_most, exact })
+}
+
+/// The age of a CLOSE-WAIT of this snapshot, narrowed by what is known of the past: a socket that was in CLOSE-WAIT at an
+/// earlier look has been so ever since, however often keepalive answers have refreshed its clocks.
+#[must_use]
+pub fn with_past(socket: &SocketRecord, snapshot: &Snapshot, past: &Past) -> Option<Age> {
+    let seen = of_close_wait(socket, snapshot.host.uptime);
+    let since = socket.cookie.and_then(|cookie| past.stuck_since.get(&cookie));
+    let remembered = since.and_then(|since| snapshot.taken_at.duration_since(*since).ok());
+    match (seen, remembered) {
+        (Some(age), Some(span)) if span > age.at_least => remember(age, span),
+        (Some(age), _) => Some(age),
+        (None, span) => Some(Age { at_least: span?, at_most: None, exact: false }),
+    }
+}
+
+/// The kernel's upper bound is never exceeded: where the two disagree, somebody has set the wall clock meanwhile. Without an
+/// upper bound the kernel's clocks may have wrapped, and what is remembered is all that holds.
+fn remember(age: Age, span: Duration) -> Option<Age> {
+    let narrowed = match age.at_most {
+        Some(_) if age.exact => age,
+        Some(at_most) if span > at_most + TICK => age,
+        Some(at_most) => Age { at_least: span.min(at_most), exact: at_most.saturating_sub(span) <= TICK, ..age },
+        None => Age { at_least: span, at_most: None, exact: false },
+    };
+    Some(narrowed)
 }
 
 /// Whether the socket may be as old as `span` although its lower bound is younger: something later than the FIN may have
@@ -102,6 +130,23 @@ fn millis(clock: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn what_is_remembered_narrows_and_never_contradicts_the_kernel() {
+        let seconds = Duration::from_secs;
+        let age = |at_least, at_most: Option<u64>, exact| Age {
+            at_least: seconds(at_least),
+            at_most: at_most.map(seconds),
+            exact,
+        };
+        let remembered = |age, span| remember(age, seconds(span)).expect("known");
+        let refreshed = age(15, Some(90_000), false);
+        assert_eq!(remembered(refreshed, 80_000), age(80_000, Some(90_000), false));
+        assert_eq!(remembered(refreshed, 90_000), age(90_000, Some(90_000), true));
+        assert_eq!(remembered(refreshed, 95_000), refreshed, "the wall clock was set forward");
+        assert_eq!(remembered(age(700, Some(700), true), 701), age(700, Some(700), true));
+        assert_eq!(remembered(age(3, None, true), 5_000_000), age(5_000_000, None, false), "a clock that has wrapped");
+    }
+
     use super::*;
     use crate::model::socket::{NetNsIndex, PortBinding, SocketKind};
     use crate::model::state::TcpState;

@@ -5,6 +5,7 @@
 pub mod age;
 mod ghosts;
 mod hoard;
+pub mod memory;
 pub mod pairs;
 pub mod pools;
 pub mod snat;
@@ -20,6 +21,7 @@ use crate::census::age::Age;
 use crate::census::pairs::Pairs;
 use crate::census::pools::{BindPool, Ledgers, PortPool};
 use crate::census::snat::SnatBudget;
+use crate::model::past::Past;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
 use crate::model::selection::Selection;
@@ -281,8 +283,8 @@ pub struct Coverage {
 
 /// Counts a snapshot.
 #[must_use]
-pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
-    let Counted { tally, mut port_pools, bind_pools } = count(snapshot, owners, query);
+pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Census {
+    let Counted { tally, mut port_pools, bind_pools } = count(snapshot, owners, query, past);
     let selection = &query.selection;
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
@@ -294,7 +296,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
     processes.sort_by_key(|census| {
         let key = snapshot.processes[census.process.0 as usize].key;
         let leaked = census.close_wait.count + census.ghosts.map_or(0, |ghosts| ghosts.count);
-        (Reverse((leaked, census.states.total())), key)
+        (Reverse((leaked, census.states.total())), key, census.process)
     });
     let mut snat = query.snat_limit.map_or_else(Vec::new, |limit| snat::budgets(snapshot, owners, limit));
     snat.retain(|budget| selection.peer.takes(&budget.destination) && takes_any(snapshot, selection, &budget.holders));
@@ -326,10 +328,10 @@ struct Counted {
 }
 
 /// The counts and the ports left, which need nothing of each other: where there are many sockets, at the same time.
-fn count(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Counted {
+fn count(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Counted {
     let ledgers = Ledgers::of(snapshot);
     let pool = || ledgers.connect_pools(snapshot, owners);
-    let count = || (tally::count(snapshot, owners, query), ledgers.bind_pools(snapshot));
+    let count = || (tally::count(snapshot, owners, query, past), ledgers.bind_pools(snapshot));
     let together = |(tally, bind_pools), port_pools| Counted { tally, port_pools, bind_pools };
     if snapshot.sockets.len() < WORTH_A_THREAD {
         return together(count(), pool());

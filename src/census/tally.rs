@@ -9,6 +9,7 @@ use super::{
     Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, StrangerCensus, Unowned,
 };
 use crate::attribution::{Owner, Owners, SocketMap, Unresolved};
+use crate::model::past::Past;
 use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::process::ProcessIndex;
 use crate::model::snapshot::Snapshot;
@@ -29,8 +30,8 @@ pub(super) struct Tally {
 }
 
 /// Counts every socket that the query takes.
-pub(super) fn count(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Tally {
-    let mut pass = Pass::new(snapshot, owners, query);
+pub(super) fn count(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Tally {
+    let mut pass = Pass::new(snapshot, owners, query, past);
     for index in 0..snapshot.sockets.len() {
         pass.socket(index);
     }
@@ -41,6 +42,7 @@ struct Pass<'a> {
     snapshot: &'a Snapshot,
     owners: &'a Owners,
     query: &'a Query,
+    past: &'a Past,
     ranges: Ranges<'a>,
     found: Vec<usize>,
     taken: Vec<bool>,
@@ -56,12 +58,13 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    fn new(snapshot: &'a Snapshot, owners: &'a Owners, query: &'a Query) -> Self {
+    fn new(snapshot: &'a Snapshot, owners: &'a Owners, query: &'a Query, past: &'a Past) -> Self {
         let ranges = Ranges::new(snapshot, &query.port_ranges);
         Self {
             snapshot,
             owners,
             query,
+            past,
             taken: snapshot.processes.iter().map(|process| query.selection.takes_process(process)).collect(),
             totals: StateCounts::default(),
             namespaces: vec![StateCounts::default(); snapshot.namespaces.len()],
@@ -93,7 +96,7 @@ impl<'a> Pass<'a> {
         for range in &found {
             self.range_states[*range].add(socket.state);
         }
-        let age = socket.is_close_wait().then(|| age::of_close_wait(socket, self.snapshot.host.uptime)).flatten();
+        let age = socket.is_close_wait().then(|| age::with_past(socket, self.snapshot, self.past)).flatten();
         let seen = Seen { socket, ranges: &found, age };
         match owner {
             Owner::Held(holders) => self.held(&seen, holders),

@@ -3,12 +3,15 @@
 //! The doc comments here are the text of `--help` and of the manual page. What they mean is decided in
 //! [`super::request`].
 
+mod check;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::check::{CheckArgs, CheckFormatArg, IntegrateArgs, TargetArg, UnitArg};
 use super::exec::ExecArgs;
 use super::probe_args::ProbeCommand;
 use super::usage::Refusal;
@@ -18,7 +21,13 @@ use super::usage::Refusal;
 /// Every number is read from the running kernel. What may not be read is named, with the capability that would show it.
 /// Without a command, `closewatch` does what `closewatch report` does.
 #[derive(Debug, Parser)]
-#[command(name = "closewatch", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(
+    name = "closewatch",
+    version,
+    propagate_version = true,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// The command; `report` when there is none.
     #[command(subcommand)]
@@ -33,6 +42,12 @@ pub struct Cli {
 pub enum Command {
     /// Look at this host now: verdict and next action first, then the numbers
     Report(Box<ReportArgs>),
+    /// The same look, graded for cron, Nagios and their like: exits 0 ok, 1 warning, 2 critical, 3 unknown
+    ///
+    /// Each metric is held against a warning and a critical range; findings are graded by the same levels. `closewatch explain
+    /// policy` prints the defaults with their reasons. Permissions that are missing leave an OK alone, and are told; who wants
+    /// to be UNKNOWN then asks for coverage (-w coverage=90%:).
+    Check(Box<CheckArgs>),
     /// Save all that a look sees, to be reported on elsewhere or later with `--from`
     ///
     /// A recording holds observations: sockets, the processes that hold them with their names, executables, users and units,
@@ -57,6 +72,8 @@ pub enum Command {
         /// What to explain: json-schema, policy, a rule or a TCP state
         topic: Option<String>,
     },
+    /// Print ready configuration for a scheduler or a monitoring system
+    Integrate(IntegrateArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -103,6 +120,29 @@ pub struct ReportArgs {
     #[arg(short, long, help_heading = "Output")]
     pub verbose: bool,
 
+    /// What to look at and to count.
+    #[command(flatten)]
+    pub query: QueryArgs,
+    /// What is remembered.
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// The options of every command that knows the past.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// The history of earlier checks [default: /var/lib/closewatch/history.db for root, else
+    /// ~/.local/state/closewatch/history.db]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_history", help_heading = "History")]
+    pub history: Option<PathBuf>,
+    /// Neither read nor write a history
+    #[arg(long, help_heading = "History")]
+    pub no_history: bool,
+}
+
+/// The options of every command that reports: what to look at, and what to count.
+#[derive(Debug, Args)]
+pub struct QueryArgs {
     /// What to look at, and how.
     #[command(flatten)]
     pub look: LookArgs,
@@ -171,7 +211,7 @@ pub struct LookArgs {
     /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
     #[arg(long, help_heading = "Where and how to look")]
     pub exact: bool,
-    /// Stop looking after so many seconds and report what was seen until then [default: no limit]
+    /// Stop looking after so many seconds and report what was seen until then [default: no limit; check: 10]
     #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
     pub timeout: Option<String>,
 }

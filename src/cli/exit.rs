@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::diagnosis::finding::Verdict;
+
 /// The exit statuses. A monitoring system reads 2 as CRITICAL, so that clap's own 2 for a wrong flag is never used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -13,17 +15,28 @@ pub enum Exit {
     Leaked,
     /// What the command that was watched ended with.
     OfCommand(u8),
+    /// 0, 1, 2 or 3, as monitoring plugins: a check was graded.
+    Graded(Verdict),
     /// 3: it could not look, could not write, or did not understand what was typed.
     Failed,
 }
 
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Done | Self::Graded(Verdict::Ok) => 0,
+            Self::Graded(Verdict::Warning) => 1,
+            Self::Graded(Verdict::Critical) | Self::NotConfirmed | Self::Leaked => 2,
+            Self::OfCommand(status) => status,
+            Self::Graded(Verdict::Unknown) | Self::Failed => 3,
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Done => Self::SUCCESS,
-            Exit::NotConfirmed | Exit::Leaked => Self::from(2),
-            Exit::OfCommand(status) => Self::from(status),
-            Exit::Failed => Self::from(3),
-        }
+        Self::from(exit.status())
     }
 }

@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{ColorArg, FormatArg, LookArgs, RecordArgs, ReportArgs};
+use super::args::{
+    CheckArgs, CheckFormatArg, ColorArg, FormatArg, HistoryArgs, LookArgs, QueryArgs, RecordArgs, ReportArgs,
+};
+use super::ranges;
 use super::usage::UsageError;
 use super::values::{
     parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range, parse_snat_limit,
@@ -12,7 +15,7 @@ use super::values::{
 use crate::capture::from::SavedLook;
 use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request};
 use crate::census::Query;
-use crate::diagnosis::policy::Policy;
+use crate::diagnosis::policy::{MissingPermission, Policy};
 use crate::model::ports::NamedPortRange;
 use crate::model::selection::Selection;
 use crate::render::{Detail, Format};
@@ -28,8 +31,21 @@ pub struct ReportJob {
     pub query: Query,
     /// How to judge.
     pub policy: Policy,
+    /// Which history to know.
+    pub history: HistoryRequest,
     /// How to print.
     pub output: OutputRequest,
+}
+
+/// Which history to use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HistoryRequest {
+    /// The one in the usual place.
+    Usual,
+    /// The one in this file.
+    File(PathBuf),
+    /// None.
+    None,
 }
 
 /// How and where to print.
@@ -105,26 +121,90 @@ impl ReportJob {
     /// # Errors
     /// The first thing that cannot be acted on.
     pub fn from_args(args: &ReportArgs) -> Result<Self, UsageError> {
-        let selection = read_selection(args)?;
-        refuse_contradictions(args, &selection)?;
-        let mut policy = Policy::default();
-        if let Some(text) = &args.stuck_after {
-            policy.stuck_after = parse_duration("--stuck-after", text)?;
-        }
-        let query = Query {
-            selection: selection.clone(),
-            port_ranges: read_port_ranges(&args.port_ranges)?,
-            stuck_after: policy.stuck_after,
-            snat_limit: args.snat_limit.as_deref().map(parse_snat_limit).transpose()?,
-        };
+        let asks_json = args.format.is_none_or(|format| format == FormatArg::Json);
+        refuse_contradictory_formats(args.json, asks_json)?;
+        let (policy, query) = read_query(&args.query, Policy::default())?;
         Ok(Self {
-            from: read_from(&args.look)?,
-            request: read_request(&args.look, selection)?,
+            from: read_from(&args.query.look)?,
+            request: read_request(&args.query.look, query.selection.clone())?,
             query,
             policy,
+            history: read_history(&args.history, &args.query.look),
             output: read_output(args),
         })
     }
+}
+
+/// One check: a report, and how long it may take.
+#[derive(Debug)]
+pub struct CheckJob {
+    /// The report.
+    pub report: ReportJob,
+    /// How long all of it may take; `None` of a saved look, which takes no time worth a bound.
+    pub limit: Option<Duration>,
+    /// Whether to say nothing of what is well.
+    pub quiet: bool,
+}
+
+impl CheckJob {
+    /// How long a check may take by default. Plugins have their own deadline before that of who runs them; 10 s is what the
+    /// Monitoring Plugins Development Guidelines recommend.
+    const USUAL_LIMIT: Duration = Duration::from_secs(10);
+
+    /// How much of the limit the look may take: what is left is for counting and printing what it saw.
+    fn share_of_look(limit: Duration) -> Duration {
+        const ENOUGH: Duration = Duration::from_millis(250);
+        limit - (limit / 10).max(ENOUGH.min(limit / 2))
+    }
+
+    /// Reads the values, refuses what contradicts itself, and starts the clock of `--timeout`. `policy` is what the policy
+    /// file made of the defaults.
+    ///
+    /// # Errors
+    /// The first thing that cannot be acted on.
+    pub fn from_args(args: &CheckArgs, policy: Policy) -> Result<Self, UsageError> {
+        let asks_json = args.format.is_none_or(|format| format == CheckFormatArg::Json);
+        refuse_contradictory_formats(args.json, asks_json)?;
+        let (mut policy, query) = read_query(&args.query, policy)?;
+        policy.missing_permission = MissingPermission::Told;
+        ranges::ask(&mut policy, &args.warning, &args.critical)?;
+        let look = &args.query.look;
+        let from = read_from(look)?;
+        let history = read_history(&args.history, look);
+        let limit = read_timeout(look.timeout.as_deref())?.or(from.is_none().then_some(Self::USUAL_LIMIT));
+        let mut request = read_request(look, query.selection.clone())?;
+        request.deadline = limit.map_or_else(Deadline::never, |limit| Deadline::after(Self::share_of_look(limit)));
+        Ok(Self {
+            report: ReportJob { from, request, query, policy, history, output: read_check_output(args) },
+            limit,
+            quiet: args.quiet,
+        })
+    }
+}
+
+/// Of a saved look, the usual history is that of another host, or of another time.
+fn read_history(args: &HistoryArgs, look: &LookArgs) -> HistoryRequest {
+    match &args.history {
+        Some(file) => HistoryRequest::File(file.clone()),
+        None if args.no_history || look.from.is_some() => HistoryRequest::None,
+        None => HistoryRequest::Usual,
+    }
+}
+
+/// What to count, and the policy with the age that the reader gave.
+fn read_query(args: &QueryArgs, mut policy: Policy) -> Result<(Policy, Query), UsageError> {
+    let selection = read_selection(args)?;
+    refuse_contradictions(args, &selection)?;
+    if let Some(text) = &args.stuck_after {
+        policy.stuck_after = parse_duration("--stuck-after", text)?;
+    }
+    let query = Query {
+        selection,
+        port_ranges: read_port_ranges(&args.port_ranges)?,
+        stuck_after: policy.stuck_after,
+        snat_limit: args.snat_limit.as_deref().map(parse_snat_limit).transpose()?,
+    };
+    Ok((policy, query))
 }
 
 fn read_from(look: &LookArgs) -> Result<Option<SavedLook>, UsageError> {
@@ -143,7 +223,7 @@ fn read_request(look: &LookArgs, selection: Selection) -> Result<Request, UsageE
     })
 }
 
-fn read_selection(args: &ReportArgs) -> Result<Selection, UsageError> {
+fn read_selection(args: &QueryArgs) -> Result<Selection, UsageError> {
     for (option, values) in [("--process", &args.processes), ("--unit", &args.units), ("--container", &args.containers)]
     {
         if values.iter().any(String::is_empty) {
@@ -161,15 +241,19 @@ fn read_selection(args: &ReportArgs) -> Result<Selection, UsageError> {
     })
 }
 
-fn refuse_contradictions(args: &ReportArgs, selection: &Selection) -> Result<(), UsageError> {
+fn refuse_contradictions(args: &QueryArgs, selection: &Selection) -> Result<(), UsageError> {
     if args.look.no_processes && selection.by_process() {
         return Err(UsageError::new(
             "--no-processes contradicts --pid, --process, --unit and --container",
             "without processes no socket can be told to be theirs: drop one of the two",
         ));
     }
-    if args.json && args.format.is_some_and(|format| format != FormatArg::Json) {
-        return Err(UsageError::new("--json contradicts --format table", "--json is short for --format json"));
+    Ok(())
+}
+
+fn refuse_contradictory_formats(json: bool, format_allows_it: bool) -> Result<(), UsageError> {
+    if json && !format_allows_it {
+        return Err(UsageError::new("--json contradicts another --format", "--json is short for --format json"));
     }
     Ok(())
 }
@@ -211,6 +295,20 @@ fn read_output(args: &ReportArgs) -> OutputRequest {
         file,
         color: args.color,
         detail: read_detail(args.verbose),
+    }
+}
+
+fn read_check_output(args: &CheckArgs) -> OutputRequest {
+    let format = if args.json { CheckFormatArg::Json } else { args.format.unwrap_or(CheckFormatArg::Nagios) };
+    OutputRequest {
+        format: match format {
+            CheckFormatArg::Table => Format::Table,
+            CheckFormatArg::Json => Format::Json,
+            CheckFormatArg::Nagios => Format::Nagios,
+        },
+        file: args.output.clone().filter(|file| !is_dash(file)),
+        color: args.color,
+        detail: read_detail(args.verbose > 0),
     }
 }
 

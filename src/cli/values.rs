@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::args::{IntegrateArgs, TargetArg, UnitArg};
 use super::usage::{UsageError, closest};
 use crate::capture::NetNsChoice;
+use crate::integrate::{Target, Unit};
 use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::selection::EndpointFilter;
 use crate::model::state::{StateMask, TcpState};
@@ -101,6 +103,22 @@ pub(super) fn parse_topic(text: &str) -> Result<Topic, UsageError> {
         };
         UsageError::new(format!("there is no topic `{text}`"), hint)
     })
+}
+
+/// Reads what configuration is asked for.
+pub(super) fn read_target(args: &IntegrateArgs) -> Result<Target, UsageError> {
+    let unit = args.unit.map(|unit| match unit {
+        UnitArg::Service => Unit::Service,
+        UnitArg::Timer => Unit::Timer,
+    });
+    match (args.target, unit) {
+        (TargetArg::Systemd, unit) => Ok(Target::Systemd(unit)),
+        (TargetArg::Cron, None) => Ok(Target::Cron),
+        (TargetArg::Nagios, None) => Ok(Target::Nagios),
+        (_, Some(_)) => {
+            Err(UsageError::new("--unit: only systemd has units", "closewatch integrate systemd --unit timer"))
+        }
+    }
 }
 
 fn unknown_state(text: &str) -> UsageError {

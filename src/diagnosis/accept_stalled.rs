@@ -25,7 +25,7 @@ pub(super) fn severity(scene: &Scene<'_>, listener: &ListenerCensus) -> Option<S
     if listener.close_wait_not_accepted == 0 {
         return None;
     }
-    let many = policy.stuck.grade(listener.close_wait_not_accepted);
+    let many = policy.stuck.grade_count(listener.close_wait_not_accepted);
     let Some(oldest) = listener.oldest_not_accepted else {
         return many.map(|_| Severity::Unknown);
     };
@@ -79,9 +79,9 @@ fn judge_one(scene: &Scene<'_>, listener: &ListenerCensus) -> Option<Finding> {
 }
 
 fn evidence(scene: &Scene<'_>, listener: &ListenerCensus, severity: Severity) -> Vec<Evidence> {
-    let stuck = scene.policy.stuck.warning;
+    let stuck = scene.policy.stuck.of(Severity::Warning);
     let mut evidence = vec![
-        Evidence::count("close_wait_not_accepted", listener.close_wait_not_accepted, Some(stuck), Unit::Sockets),
+        Evidence::count("close_wait_not_accepted", listener.close_wait_not_accepted, stuck, Unit::Sockets),
         Evidence {
             name: "oldest_at_least",
             observed: listener.oldest_not_accepted.map(|oldest| oldest.at_least.as_secs_f64()),

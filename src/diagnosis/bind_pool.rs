@@ -21,9 +21,6 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
 }
 
 fn severity(scene: &Scene<'_>, pool: &BindPool) -> Option<Severity> {
-    if pool.remaining == 0 {
-        return Some(Severity::Critical);
-    }
     scene.policy.bind_ports.grade(ports_share(pool.used, pool.usable))
 }
 

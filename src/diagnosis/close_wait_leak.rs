@@ -32,13 +32,24 @@ const POOL_PER_DESTINATION: u64 = 20;
 const CLOSE_NOTIFY_BYTES: [u64; 2] = [24, 31];
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
+    let accused = suspects(scene, |blame| scene.policy.stuck.grade_count(blame.possibly).is_some());
+    accused.iter().map(judge_one).collect()
+}
+
+/// Who holds sockets that are or may be stuck and are its own doing, with how many. What looks like an idle pool is left out,
+/// as no finding blames it.
+pub(super) fn blamed(scene: &Scene<'_>) -> Vec<(Owner, Blame)> {
+    let suspects = suspects(scene, |blame| blame.possibly > 0);
+    let own = suspects.iter().filter(|suspect| !looks_like_idle_pool(suspect));
+    own.map(|suspect| (suspect.owner, Blame::of(suspect.held))).collect()
+}
+
+/// Those whose blame makes them worth a closer look.
+fn suspects<'a>(scene: &'a Scene<'a>, is_worth_it: impl Fn(Blame) -> bool) -> Vec<Suspect<'a>> {
     let census = scene.census;
     let known = census.processes.iter().map(|seen| (Owner::Process(seen.process), seen.netns, &seen.close_wait));
     let strangers = census.strangers.iter().map(|seen| (Owner::of(seen), seen.netns, &seen.close_wait));
-    let accused: Vec<_> = known
-        .chain(strangers)
-        .filter(|(_, _, held)| scene.policy.stuck.grade(Blame::of(held).possibly).is_some())
-        .collect();
+    let accused: Vec<_> = known.chain(strangers).filter(|(_, _, held)| is_worth_it(Blame::of(held))).collect();
     let destinations = if accused.is_empty() { HashSet::new() } else { scene.destinations() };
     let suspects = accused.into_iter().map(|(owner, netns, held)| {
         let outbound: Vec<_> =
@@ -46,7 +57,7 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
         let n_outbound = outbound.iter().map(|(_, count)| count).sum();
         Suspect { scene, owner, netns, held, outbound, n_outbound }
     });
-    suspects.map(|suspect| judge_one(&suspect)).collect()
+    suspects.collect()
 }
 
 /// Who holds so many sockets that may be stuck that it is worth a closer look.
@@ -69,10 +80,10 @@ impl Suspect<'_> {
 
 /// How many sockets surely, perhaps at most, and possibly at most are stuck and this holder's own doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Blame {
-    surely: u64,
+pub(super) struct Blame {
+    pub(super) surely: u64,
     perhaps: u64,
-    possibly: u64,
+    pub(super) possibly: u64,
 }
 
 impl Blame {
@@ -97,9 +108,9 @@ fn judge_one(suspect: &Suspect<'_>) -> Finding {
     let blame = Blame::of(held);
     let (severity, confidence) = if looks_like_idle_pool(suspect) {
         (Severity::Info, Confidence::Hint)
-    } else if let Some(severity) = policy.stuck.grade(blame.surely) {
+    } else if let Some(severity) = policy.stuck.grade_count(blame.surely) {
         (severity, confidence(suspect))
-    } else if blame.perhaps >= policy.stuck.warning {
+    } else if policy.stuck.grade_count(blame.perhaps).is_some() {
         (Severity::Warning, Confidence::Likely)
     } else {
         (Severity::Unknown, Confidence::Hint)
@@ -134,13 +145,13 @@ fn looks_like_idle_pool(suspect: &Suspect<'_>) -> bool {
     let said_goodbye = CLOSE_NOTIFY_BYTES.iter().any(|bytes| held.unread_least == *bytes && held.unread_most == *bytes);
     held.eof_unread == held.count
         && (held.with_unread_bytes == 0 || said_goodbye)
-        && held.count < suspect.scene.policy.stuck.critical
+        && suspect.scene.policy.stuck.grade_count(held.count) != Some(Severity::Critical)
         && suspect.n_outbound == held.count
         && suspect.outbound.iter().all(|(_, count)| *count <= POOL_PER_DESTINATION)
 }
 
 fn evidence(held: &CloseWaitCensus, blame: Blame, policy: &Policy, severity: Severity) -> Vec<Evidence> {
-    let stuck = Some(policy.stuck.of(severity));
+    let stuck = policy.stuck.of(severity);
     let mut evidence = vec![
         Evidence::count("close_wait", held.count, None, Unit::Sockets),
         Evidence::count("close_wait_stuck", blame.surely, stuck, Unit::Sockets),

@@ -20,7 +20,7 @@ fn judge_one(scene: &Scene<'_>, peer: &PeerCensus) -> Option<Finding> {
         return None;
     }
     let n = peer.states[TcpState::SynSent];
-    let graded = scene.policy.syn_sent.grade(n)?;
+    let graded = scene.policy.syn_sent.grade_count(n)?;
     let established = peer.states[TcpState::Established];
     let busy = established >= n;
     let severity = if busy { Severity::Info } else { graded };
@@ -49,7 +49,7 @@ fn judge_one(scene: &Scene<'_>, peer: &PeerCensus) -> Option<Finding> {
                 .to_owned(),
         ],
         evidence: vec![
-            Evidence::count("syn_sent", n, Some(scene.policy.syn_sent.of(severity)), Unit::Sockets),
+            Evidence::count("syn_sent", n, scene.policy.syn_sent.of(severity), Unit::Sockets),
             Evidence::count("established", established, None, Unit::Sockets),
         ],
         remedies: vec![

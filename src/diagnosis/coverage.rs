@@ -2,9 +2,11 @@
 //!
 //! Unknown, because a warning may be hidden: whole sockets, or the ports of a namespace whose range was not read.
 //! Info, because the counts stand without it: holders (every socket is still counted, aged and graded by its user), ages (a
-//! leak whose age is missing makes an Unknown of its own), ports in part (the numbers are bounds and say so), limits.
+//! leak whose age is missing makes an Unknown of its own), ports in part (the numbers are bounds and say so), limits. So is,
+//! where the policy says so, what only a missing permission hides.
 
 use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
+use crate::diagnosis::policy::MissingPermission;
 use crate::diagnosis::scene::Scene;
 use crate::model::snapshot::{Gap, Hides, Snapshot};
 use crate::model::text::printable;
@@ -18,8 +20,18 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
         Hides::Ages | Hides::Owners | Hides::Limits | Hides::Ghosts => false,
     };
     let (blinding, others): (Vec<&Gap>, Vec<&Gap>) = scene.snapshot.gaps.iter().partition(is_blinding);
-    let blinding = finding(scene, Severity::Unknown, &blinding).or_else(|| unread_range(scene, ranges_known));
+    let severity = if is_excused(scene, &blinding) { Severity::Info } else { Severity::Unknown };
+    let blinding = finding(scene, severity, &blinding).or_else(|| unread_range(scene, ranges_known));
     blinding.into_iter().chain(finding(scene, Severity::Info, &others)).chain(elsewhere(scene)).collect()
+}
+
+/// Whether all that is hidden is hidden by a missing permission, and the policy leaves the verdict as it is then. Of ports the
+/// range is what counts.
+fn is_excused(scene: &Scene<'_>, blinding: &[&Gap]) -> bool {
+    let of_ports: Vec<&&Gap> = blinding.iter().filter(|gap| gap.hides == Hides::Ports).collect();
+    scene.policy.missing_permission == MissingPermission::Told
+        && blinding.iter().all(|gap| gap.hides == Hides::Ports || gap.lacks_permission())
+        && (of_ports.is_empty() || of_ports.iter().any(|gap| gap.lacks_permission()))
 }
 
 /// Sockets that the host has and that no namespace seen accounts for.
@@ -47,7 +59,7 @@ fn elsewhere(scene: &Scene<'_>) -> Option<Finding> {
 
 /// Whether the range is known of every namespace in which somebody uses ports. A service that is cut off from the network
 /// has a namespace of its own that holds nothing, and a host has many such.
-fn are_ranges_known(snapshot: &Snapshot) -> bool {
+pub(super) fn are_ranges_known(snapshot: &Snapshot) -> bool {
     let unknown: Vec<bool> = snapshot.namespaces.iter().map(|namespace| namespace.ports.range.is_none()).collect();
     if let [only] = unknown.as_slice() {
         return !only;
@@ -100,7 +112,7 @@ fn sentence(gap: &Gap) -> String {
 
 /// More privilege shows more only where a gap says that it lacks some.
 fn remedies(gaps: &[&Gap]) -> Vec<Remedy> {
-    let lacking = gaps.iter().any(|gap| gap.why.contains("needs CAP_"));
+    let lacking = gaps.iter().any(|gap| gap.lacks_permission());
     let advice = Remedy::new(When::Now, "look again as root, or with the capability that the gap names");
     if lacking { vec![advice] } else { Vec::new() }
 }
@@ -153,6 +165,21 @@ mod tests {
         assert_eq!(finding.summary, "not seen: descriptors of 12 processes (permission denied; needs CAP_SYS_PTRACE)");
         assert_eq!(script.verdict(), Verdict::Ok);
         assert_eq!(finding.remedies.len(), 1);
+    }
+
+    #[test]
+    fn what_only_a_missing_permission_hides_is_told_where_the_policy_says_so() {
+        let mut script = script(Hides::Sockets, 1);
+        script.policy.missing_permission = MissingPermission::Told;
+        assert_eq!(script.only(Rule::Coverage).severity, Severity::Info);
+        script.namespace().ports.range = None;
+        script.snapshot.gaps.push(Gap { hides: Hides::Ports, ..script.snapshot.gaps[0].clone() });
+        assert_eq!(script.verdict(), Verdict::Ok);
+        script.snapshot.gaps[1].why = "the text does not tell".to_owned();
+        assert_eq!(script.verdict(), Verdict::Unknown, "no permission would tell the range");
+        script.snapshot.gaps[1] = Gap { why: "the deadline passed".to_owned(), ..script.snapshot.gaps[0].clone() };
+        script.namespace().ports.range = Some(crate::model::ports::EphemeralRange { first: 32_768, last: 60_999 });
+        assert_eq!(script.verdict(), Verdict::Unknown, "more time would have shown more");
     }
 
     #[test]

@@ -194,6 +194,15 @@ const EXPLANATIONS: &[Explanation] = &[
         to_do: "Add their ports to net.ipv4.ip_local_reserved_ports, keeping what is in it.",
     },
     Explanation {
+        rule: Rule::Growth,
+        means: "Earlier looks show that something grows, and when it meets its limit: the ports to a destination, the descriptors \
+             of a process, the files of the host, the table of tracked connections.",
+        measured: "The slope of Theil and Sen over several horizons, held significant by the test of Mann and Kendall. What is \
+             surely leaked is judged from minutes on; what is merely in use only against the same time of other days, so that \
+             a morning is no growth. Too little is not known yet, and has no number.",
+        to_do: "Act on the leak that fills it. The time that is left says how soon.",
+    },
+    Explanation {
         rule: Rule::Coverage,
         means: "Something could not be read. The report says what, why, and what may be hidden there.",
         measured: "Every read that failed or was forbidden is a gap. Gaps that may hide sockets, or a port range that is not \

@@ -39,6 +39,8 @@ pub enum Rule {
     Conntrack,
     /// Listeners or reservations lie inside the ephemeral range.
     RangeConflict,
+    /// Something grows towards its limit, as earlier looks show it.
+    Growth,
     /// Something was not seen.
     Coverage,
 }
@@ -281,13 +283,13 @@ pub struct Evidence {
 
 impl Evidence {
     /// A whole number, and the one it was compared with.
-    pub(super) fn count(name: &'static str, observed: u64, threshold: Option<u64>, unit: Unit) -> Self {
-        Self { name, observed: Some(observed as f64), threshold: threshold.map(|threshold| threshold as f64), unit }
+    pub(super) fn count(name: &'static str, observed: u64, threshold: Option<f64>, unit: Unit) -> Self {
+        Self { name, observed: Some(observed as f64), threshold, unit }
     }
 
     /// A share, and the one it was compared with.
-    pub(super) fn ratio(name: &'static str, observed: f64, threshold: f64) -> Self {
-        Self { name, observed: Some(observed), threshold: Some(threshold), unit: Unit::Ratio }
+    pub(super) fn ratio(name: &'static str, observed: f64, threshold: Option<f64>) -> Self {
+        Self { name, observed: Some(observed), threshold, unit: Unit::Ratio }
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
 }
 
 fn judge_one(scene: &Scene<'_>, seen: &ProcessCensus, held: GhostCensus) -> Option<Finding> {
-    let severity = scene.policy.ghosts.grade(held.count - held.inherited.min(held.count))?;
+    let severity = scene.policy.ghosts.grade_count(held.count - held.inherited.min(held.count))?;
     let runtime = scene.process(seen.process).map_or(Runtime::Unknown, |process| process.runtime);
     Some(Finding {
         rule: Rule::GhostSockets,
@@ -116,7 +116,7 @@ fn evidence(scene: &Scene<'_>, seen: &ProcessCensus, held: &GhostCensus, severit
     };
     let open = scene.process(seen.process).and_then(|process| process.fds_open);
     let mut evidence = vec![
-        Evidence::count("ghosts", held.count, Some(scene.policy.ghosts.of(severity)), Unit::Sockets),
+        Evidence::count("ghosts", held.count, scene.policy.ghosts.of(severity), Unit::Sockets),
         Evidence::count("ghosts_untouched", held.untouched, None, Unit::Sockets),
         Evidence::count("ghosts_refused", held.refused, None, Unit::Sockets),
         Evidence::count("ghosts_inherited", held.inherited, None, Unit::Sockets),

@@ -78,7 +78,7 @@ fn leak_and_pool<'a>(
             let share_of = |pool: &&PortPool| ports_share(pool.used, pool.usable);
             Some((leak, drained.max_by(|a, b| share_of(a).total_cmp(&share_of(b)))?))
         }
-        (Rule::PortPool, Subject::PortPool { netns, source, destination }) => {
+        (Rule::PortPool | Rule::Growth, Subject::PortPool { netns, source, destination }) => {
             let pool =
                 pools().find(|pool| (pool.netns, pool.source, pool.destination) == (*netns, *source, *destination))?;
             let (holder, _) = port_pool::largest_holder(pool)?;

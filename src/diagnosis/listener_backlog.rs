@@ -17,13 +17,17 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     scene.census.listeners.iter().filter_map(|listener| judge_one(scene, listener)).collect()
 }
 
-/// How bad the queue's length is by itself. A queue is full when more wait than its limit (kernel `sk_acceptq_is_full`).
+/// How bad the queue's length is by itself.
 pub(super) fn severity(scene: &Scene<'_>, listener: &ListenerCensus) -> Option<Severity> {
+    scene.policy.accept.grade(fullness(listener)?)
+}
+
+/// The used share of the queue; `None` when it is not known, or when so few wait that the share says nothing. A queue is full
+/// when more wait than its limit (kernel `sk_acceptq_is_full`).
+pub(super) fn fullness(listener: &ListenerCensus) -> Option<f64> {
     let limit = listener.limit?;
-    if listener.waiting < FEW_WAITING && listener.waiting <= limit {
-        return None;
-    }
-    scene.policy.accept.grade(share(listener.waiting.into(), limit.into()))
+    let says_something = listener.waiting >= FEW_WAITING || listener.waiting > limit;
+    says_something.then(|| share(listener.waiting.into(), limit.into()))
 }
 
 /// `129 of 128 connections`.

@@ -13,27 +13,27 @@ mod fd_limit;
 pub mod finding;
 pub(crate) mod fix;
 mod ghost_sockets;
+mod growth;
 mod headline;
 mod listener_backlog;
+pub mod metrics;
 mod other_end;
 mod owner;
 mod peer_not_closing;
 pub mod policy;
 mod port_pool;
+pub mod range;
 mod range_conflict;
 mod receive_stalled;
 mod remedy;
-mod scene;
+pub mod scene;
 #[cfg(test)]
 mod scripted;
 mod snat_budget;
 mod time_wait_churn;
 
-use crate::census::Census;
 use crate::diagnosis::finding::{Confidence, Finding, Rule, Severity, Verdict};
-use crate::diagnosis::policy::Policy;
 use crate::diagnosis::scene::Scene;
-use crate::model::snapshot::Snapshot;
 
 /// A rule: its names, and the function that applies it.
 #[derive(Debug)]
@@ -64,6 +64,7 @@ pub const RULES: &[RuleEntry] = &[
     entry(Rule::ConnectUnanswered, "connect_unanswered", "a peer that does not answer", connect_unanswered::judge),
     entry(Rule::Conntrack, "conntrack", "a connection tracking table that is nearly full", conntrack::judge),
     entry(Rule::RangeConflict, "range_conflict", "listeners inside the ephemeral range", range_conflict::judge),
+    entry(Rule::Growth, "growth", "something that grows towards its limit", growth::judge),
     entry(Rule::Coverage, "coverage", "what could not be seen", coverage::judge),
 ];
 
@@ -79,9 +80,8 @@ const fn entry(
 /// Applies every rule; the most urgent finding first, of equally urgent ones the surest, and of those in the order of
 /// [`RULES`].
 #[must_use]
-pub fn judge(snapshot: &Snapshot, census: &Census, policy: &Policy) -> Vec<Finding> {
-    let scene = Scene { snapshot, census, policy };
-    let mut findings: Vec<Finding> = RULES.iter().flat_map(|entry| (entry.judge)(&scene)).collect();
+pub fn judge(scene: &Scene<'_>) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = RULES.iter().flat_map(|entry| (entry.judge)(scene)).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(urgency(finding)));
     findings
 }
@@ -97,7 +97,8 @@ fn urgency(finding: &Finding) -> (Severity, bool, Confidence) {
 /// - Unknown goes before Ok: it stands for whole sockets that were not read, a port range that was not read, or as many
 ///   CLOSE-WAIT without an age as would make a leak. Each of these may hide a Warning.
 /// - Infos leave the grade alone. Holders that were not seen are an Info: sockets, states, ages and ports are complete
-///   without them, and a leak is graded by its user's sockets where its process is not known.
+///   without them, and a leak is graded by its user's sockets where its process is not known. So is what only a missing
+///   permission hides, where the policy says so, as that of `closewatch check` does.
 #[must_use]
 pub fn verdict(findings: &[Finding]) -> Verdict {
     match findings.iter().map(|finding| finding.severity).max() {
@@ -110,8 +111,8 @@ pub fn verdict(findings: &[Finding]) -> Verdict {
 
 /// The sentence that the report opens with, safe to print. The findings are those of [`judge`], in its order.
 #[must_use]
-pub fn headline(snapshot: &Snapshot, census: &Census, policy: &Policy, findings: &[Finding]) -> String {
-    headline::sentence(&Scene { snapshot, census, policy }, findings)
+pub fn headline(scene: &Scene<'_>, findings: &[Finding]) -> String {
+    headline::sentence(scene, findings)
 }
 
 #[cfg(test)]
@@ -189,6 +190,7 @@ mod tests {
         script.snapshot.gaps.push(Gap { what, why, hides: Hides::Sockets, count: 2 });
         let second = script.snapshot.namespaces[0].clone();
         script.snapshot.namespaces.push(second);
+        script.fills_up(83.0, 9.0 * 24.0);
         script
     }
 

@@ -35,7 +35,7 @@ fn orphans(scene: &Scene<'_>, peer: &PeerCensus) -> u64 {
 
 fn judge_one(scene: &Scene<'_>, peer: &PeerCensus) -> Option<Finding> {
     let n = peer.states[TcpState::FinWait2];
-    let graded = scene.policy.fin_wait2.grade(n)?;
+    let graded = scene.policy.fin_wait2.grade_count(n)?;
     let (n_orphans, keepers) = (orphans(scene, peer), other_end::keepers(scene, peer));
     let here = keepers.count * 2 >= n;
     let orphans = n_orphans * 2 >= n;
@@ -65,7 +65,7 @@ fn judge_one(scene: &Scene<'_>, peer: &PeerCensus) -> Option<Finding> {
         ),
         details: details(scene, peer, n_orphans, &keepers),
         evidence: vec![
-            Evidence::count("fin_wait2", n, Some(scene.policy.fin_wait2.of(severity)), Unit::Sockets),
+            Evidence::count("fin_wait2", n, scene.policy.fin_wait2.of(severity), Unit::Sockets),
             Evidence::count("fin_wait2_orphans", n_orphans, None, Unit::Sockets),
             Evidence::count("fin_wait2_peer_here", keepers.count, None, Unit::Sockets),
         ],

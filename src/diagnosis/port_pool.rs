@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::census::pools::PortPool;
 use crate::diagnosis::finding::{Confidence, Evidence, Finding, Remedy, Rule, Severity, Subject, Unit, When};
+use crate::diagnosis::growth;
 use crate::diagnosis::remedy;
 use crate::diagnosis::scene::{Scene, mostly, ports_share, route};
 use crate::model::ports::TimeWaitReuse;
@@ -37,15 +38,13 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     findings
 }
 
-/// How full the pool is; `None` below the warning.
+/// How full the pool is; `None` below the warning. A pool without a port is full.
 pub(super) fn severity(scene: &Scene<'_>, pool: &PortPool) -> Option<Severity> {
-    if pool.remaining == 0 {
-        return Some(Severity::Critical);
-    }
     scene.policy.ports.grade(ports_share(pool.used, pool.usable))
 }
 
-/// `ports from 10.0.0.5 to 10.0.3.7:8086: 27,912 of 28,232 used, 320 left`.
+/// `ports from 10.0.0.5 to 10.0.3.7:8086: 27,912 of 28,232 used, 320 left`; where they are seen to grow, with the time that is
+/// left.
 pub(super) fn state_of(scene: &Scene<'_>, pool: &PortPool) -> String {
     let route = route(pool.source, &pool.destination);
     let place = scene.place(pool.netns);
@@ -59,7 +58,12 @@ pub(super) fn state_of(scene: &Scene<'_>, pool: &PortPool) -> String {
         least if least < pool.remaining => format!("{} to {}", count(least.into()), count(pool.remaining.into())),
         _ => count(pool.remaining.into()),
     };
-    format!("ports {route}{place}: {} of {} used, {left} left", count(pool.used.into()), count(pool.usable.into()))
+    let gone = growth::gone_in(scene, pool);
+    format!(
+        "ports {route}{place}{gone}: {} of {} used, {left} left",
+        count(pool.used.into()),
+        count(pool.usable.into())
+    )
 }
 
 /// The largest holder of the pool's sockets, and how many it holds.

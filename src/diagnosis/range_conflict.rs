@@ -74,7 +74,7 @@ fn listeners(scene: &Scene<'_>, netns: NetNsIndex) -> Option<Finding> {
         }],
         evidence: vec![
             Evidence::count("listeners_in_range", n, None, Unit::Ports),
-            Evidence::ratio("ports_used_ratio", fullest, scene.policy.ports.warning),
+            Evidence::ratio("ports_used_ratio", fullest, scene.policy.ports.of(Severity::Warning)),
         ],
         remedies: vec![remedy::reserve_ports(scene, netns, &ports)],
         will_not_help: vec![

@@ -21,7 +21,7 @@ pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
     let known = census.processes.iter().map(|seen| (Owner::Process(seen.process), seen.netns, &seen.unread));
     let strangers = census.strangers.iter().map(|seen| (Owner::of(seen), seen.netns, &seen.unread));
     let graded = known.chain(strangers).filter_map(|(owner, netns, unread)| {
-        Some(Stalled { owner, netns, unread, severity: scene.policy.stuck.grade(unread.stalled)? })
+        Some(Stalled { owner, netns, unread, severity: scene.policy.stuck.grade_count(unread.stalled)? })
     });
     let stalled: Vec<Stalled<'_>> = graded.collect();
     let destinations = if stalled.is_empty() { HashSet::new() } else { scene.destinations() };
@@ -69,7 +69,7 @@ fn judge_one(scene: &Scene<'_>, stalled: &Stalled<'_>, destinations: &HashSet<(N
         .chain(owner.why_unknown().map(str::to_owned))
         .collect(),
         evidence: vec![
-            Evidence::count("receive_stalled", unread.stalled, Some(scene.policy.stuck.of(severity)), Unit::Sockets),
+            Evidence::count("receive_stalled", unread.stalled, scene.policy.stuck.of(severity), Unit::Sockets),
             Evidence::count("unread_bytes", unread.bytes, None, Unit::Bytes),
             Evidence {
                 name: "oldest",

@@ -3,29 +3,59 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use crate::census::memory::pool_name;
+use crate::census::pools::PortPool;
 use crate::census::{Census, Direction};
 use crate::diagnosis::policy::Policy;
+use crate::model::past::PoolName;
 use crate::model::ports::EphemeralRange;
-use crate::model::process::{Process, ProcessIndex};
+use crate::model::process::{Process, ProcessIndex, ProcessKey};
 use crate::model::snapshot::{Namespace, Snapshot};
 use crate::model::socket::{NetNsIndex, PortBinding};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
 use crate::model::tuple::Endpoint;
 use crate::model::wording::counted;
+use crate::trend::forecast::Forecast;
 
 /// All that a rule may look at.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Scene<'a> {
+pub struct Scene<'a> {
     /// What was seen.
     pub(super) snapshot: &'a Snapshot,
     /// What it counts to.
     pub(super) census: &'a Census,
+    /// What every number is to be expected to do, as earlier looks show it; empty without any.
+    pub(super) forecasts: &'a [Forecast],
     /// By which thresholds it is judged.
     pub(super) policy: &'a Policy,
 }
 
 impl<'a> Scene<'a> {
+    /// What rules and metrics may look at.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot, census: &'a Census, forecasts: &'a [Forecast], policy: &'a Policy) -> Self {
+        Self { snapshot, census, forecasts, policy }
+    }
+
+    /// The process with this key; `None` when it is not among those seen.
+    pub(super) fn process_with(&self, key: ProcessKey) -> Option<ProcessIndex> {
+        let place = self.snapshot.processes.iter().position(|process| process.key == key)?;
+        Some(ProcessIndex(place as u32))
+    }
+
+    /// The pool that is remembered by this name.
+    pub(super) fn pool_named(&self, name: &PoolName) -> Option<&'a PortPool> {
+        let is_it = |pool: &&PortPool| (pool.source, pool.destination) == (name.source, name.destination);
+        self.census.port_pools.iter().filter(is_it).find(|pool| pool_name(self.snapshot, pool).netns == name.netns)
+    }
+
+    /// The namespace that is remembered by this name.
+    pub(super) fn netns_named(&self, name: &str) -> Option<NetNsIndex> {
+        let place = self.snapshot.namespaces.iter().position(|namespace| namespace.id.name == name)?;
+        Some(NetNsIndex(place as u32))
+    }
+
     /// The process; `None` for an index that the snapshot does not have.
     pub(super) fn process(&self, index: ProcessIndex) -> Option<&'a Process> {
         self.snapshot.processes.get(index.0 as usize)

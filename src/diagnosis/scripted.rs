@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::attribution::Unresolved;
 use crate::census::age::Age;
+use crate::census::memory::pool_name;
 use crate::census::pairs::{EndHolder, FinWaits, PairCensus, PairEnd, Pairs};
 use crate::census::pools::{BindPool, PortPool};
 use crate::census::snat::SnatBudget;
@@ -16,6 +17,7 @@ use crate::diagnosis::finding::{Finding, Rule, Verdict};
 use crate::diagnosis::policy::Policy;
 use crate::diagnosis::scene::Scene;
 use crate::diagnosis::{headline, judge, verdict};
+use crate::model::past::{Point, Track};
 use crate::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use crate::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use crate::model::snapshot::{
@@ -24,6 +26,8 @@ use crate::model::snapshot::{
 use crate::model::socket::{Inode, NetNsIndex, PortBinding, Queues, SocketKind, SocketRecord, Timer};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::tuple::{Endpoint, Family, FourTuple};
+use crate::trend::forecast::{Forecast, Stayed};
+use crate::trend::{Growth, Kind, Rate, Trend, Wall};
 
 /// The address of the scripted host.
 pub(super) const HERE: &str = "10.0.0.5";
@@ -61,7 +65,8 @@ pub(super) fn stuck(count: u64, seconds: u64) -> CloseWaitCensus {
 pub(super) struct Script {
     pub(super) snapshot: Snapshot,
     pub(super) census: Census,
-    policy: Policy,
+    pub(super) forecasts: Vec<Forecast>,
+    pub(super) policy: Policy,
 }
 
 impl Script {
@@ -115,15 +120,15 @@ impl Script {
             pairs: Pairs::default(),
             snat: Vec::new(),
         };
-        Self { snapshot, census, policy: Policy::default() }
+        Self { snapshot, census, forecasts: Vec::new(), policy: Policy::default() }
     }
 
     pub(super) fn scene(&self) -> Scene<'_> {
-        Scene { snapshot: &self.snapshot, census: &self.census, policy: &self.policy }
+        Scene::new(&self.snapshot, &self.census, &self.forecasts, &self.policy)
     }
 
     pub(super) fn findings(&self) -> Vec<Finding> {
-        judge(&self.snapshot, &self.census, &self.policy)
+        judge(&self.scene())
     }
 
     pub(super) fn verdict(&self) -> Verdict {
@@ -131,7 +136,7 @@ impl Script {
     }
 
     pub(super) fn headline(&self) -> String {
-        headline(&self.snapshot, &self.census, &self.policy, &self.findings())
+        headline(&self.scene(), &self.findings())
     }
 
     /// The one finding of the rule.
@@ -145,6 +150,25 @@ impl Script {
     pub(super) fn none(&self, rule: Rule) {
         let found: Vec<Finding> = self.findings().into_iter().filter(|finding| finding.rule == rule).collect();
         assert!(found.is_empty(), "{rule:?} found {found:#?}");
+    }
+
+    /// The last pool is seen to fill up, by so many ports an hour, in so many hours.
+    pub(super) fn fills_up(&mut self, per_hour: f64, hours: f64) {
+        let pool = self.census.port_pools.last().expect("a pool");
+        let holder = pool.holders.first().map(|(process, _)| self.snapshot.processes[process.0 as usize].key);
+        let (used, usable) = (f64::from(pool.used), f64::from(pool.usable));
+        let over = Duration::from_secs(86_400);
+        let rate = Rate { per_hour, at_least: per_hour * 0.9, at_most: per_hour * 1.1, over, kind: Kind::Leak };
+        let expected_s = hours * 3600.0;
+        let wall = Wall::In { expected_s, earliest_s: expected_s * 0.9, latest_s: Some(expected_s * 1.1) };
+        self.forecasts.push(Forecast {
+            track: Track::Ports(pool_name(&self.snapshot, pool)),
+            holder,
+            now: Point { at: 0.0, used, leaked: used, limit: Some(usable), run: 0 },
+            n_looks: 288,
+            trend: Trend { growth: Growth::Growing(rate), wall },
+            stayed: Stayed { since_last: 9_390, for_a_day: 7_400 },
+        });
     }
 
     pub(super) fn namespace(&mut self) -> &mut Namespace {

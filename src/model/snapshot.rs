@@ -223,6 +223,14 @@ pub struct Gap {
     pub count: u64,
 }
 
+impl Gap {
+    /// Whether a capability that the reader lacks would show it.
+    #[must_use]
+    pub fn lacks_permission(&self) -> bool {
+        self.why.contains("needs CAP_")
+    }
+}
+
 /// Whether the descriptors of processes were looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProcessScan {

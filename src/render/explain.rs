@@ -7,7 +7,8 @@ use super::table::sheet::{STRONG, Sheet};
 use crate::diagnosis::RULES;
 use crate::diagnosis::explain::{rule, state};
 use crate::diagnosis::finding::Rule;
-use crate::diagnosis::policy::Policy;
+use crate::diagnosis::metrics::METRICS;
+use crate::diagnosis::policy::{Levels, Place, Policy};
 use crate::model::state::TcpState;
 
 /// Where the text after the name of a topic begins.
@@ -88,13 +89,22 @@ fn write_state(seen: TcpState, sheet: &mut Sheet) {
 }
 
 fn write_policy(sheet: &mut Sheet) {
-    for entry in Policy::explain() {
-        let warning = quantity(entry.warning, entry.unit);
-        let levels = match entry.critical {
-            Some(critical) => format!("warning from {warning}, critical from {}", quantity(critical, entry.unit)),
-            None => warning,
+    let mut policy = Policy::default();
+    for entry in Policy::entries() {
+        let say = |value| quantity(value, entry.unit);
+        let levels = match entry.place {
+            Place::Age(age) => say(age(&mut policy).as_secs_f64()),
+            Place::Levels(levels) => match *levels(&mut policy) {
+                Levels { warning: Some(warning), critical: Some(critical), .. } => {
+                    format!("warning {}, critical {}", warning.in_words(say), critical.in_words(say))
+                }
+                _ => "nothing by default".to_owned(),
+            },
         };
-        sheet.labelled((0, 13), (entry.metric, STRONG), &levels);
+        sheet.labelled((0, 13), (entry.name, STRONG), &levels);
+        if let Some(metric) = METRICS.iter().find(|metric| metric.name == entry.name) {
+            sheet.sentence(2, &format!("Measured by check: {}.", metric.meaning));
+        }
         sheet.sentence(2, entry.reason);
         sheet.sentence(2, &format!("({})", entry.source));
         sheet.blank();

@@ -1,6 +1,8 @@
 //! The report for machines: `closewatch.report/1`. `report.schema.json` says what each field means.
 
 mod findings;
+mod history;
+mod metrics;
 mod pairs;
 mod rows;
 mod snat;
@@ -12,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use self::findings::FindingRow;
+use self::history::HistoryRow;
+use self::metrics::MetricRow;
 use self::pairs::PairRow;
 use self::rows::{BindPoolRow, ListenerRow, NamespaceRow, PeerRow, PoolRow, PortRangeRow, ProcessRow, StrangerRow};
 use self::snat::SnatRow;
@@ -63,6 +67,7 @@ struct Document<'a> {
     verdict: &'static str,
     headline: &'a str,
     findings: Vec<FindingRow<'a>>,
+    metrics: Vec<MetricRow<'a>>,
     totals: Totals,
     namespaces: Vec<NamespaceRow<'a>>,
     processes: Vec<ProcessRow<'a>>,
@@ -74,6 +79,7 @@ struct Document<'a> {
     unowned: UnownedRow,
     strangers: Vec<StrangerRow>,
     walls: Vec<Wall<'a>>,
+    history: HistoryRow<'a>,
     coverage: CoverageRow<'a>,
     pairs: Vec<PairRow<'a>>,
     pairs_ambiguous: u64,
@@ -161,6 +167,7 @@ impl<'a> Document<'a> {
             verdict: report.verdict.token(),
             headline: &report.headline,
             findings: report.findings.iter().map(|finding| FindingRow::of(report, finding)).collect(),
+            metrics: report.metrics.iter().map(MetricRow::of).collect(),
             totals: Totals { sockets: census.totals.total(), states: States(census.totals) },
             namespaces: rows::namespaces(report),
             processes: census.processes.iter().map(|row| ProcessRow::of(report, row)).collect(),
@@ -172,6 +179,7 @@ impl<'a> Document<'a> {
             unowned: unowned(report),
             strangers: census.strangers.iter().map(|row| StrangerRow::of(report, row)).collect(),
             walls: walls::of(report),
+            history: HistoryRow::of(report),
             coverage: coverage(report),
             pairs: census.pairs.rows.iter().map(|row| PairRow::of(report, row)).collect(),
             pairs_ambiguous: census.pairs.ambiguous,
@@ -237,7 +245,7 @@ impl Serialize for States {
 }
 
 /// A moment in UTC, to the millisecond; `None` when no calendar has it.
-fn rfc3339(time: SystemTime) -> Option<String> {
+pub(super) fn rfc3339(time: SystemTime) -> Option<String> {
     jiff::Timestamp::try_from(time).ok().map(|stamp| format!("{stamp:.3}"))
 }
 

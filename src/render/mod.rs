@@ -1,7 +1,9 @@
 //! The formats. A renderer knows the report and the page, and nothing of where either came from.
 
 pub mod explain;
+mod history;
 mod json;
+mod nagios;
 pub mod schema;
 mod table;
 mod words;
@@ -17,6 +19,8 @@ pub enum Format {
     Table,
     /// `closewatch.report/1`.
     Json,
+    /// For monitoring systems that run plugins: a line with numbers, and long output.
+    Nagios,
 }
 
 /// Whether to colour.
@@ -56,5 +60,6 @@ pub fn render(report: &Report<'_>, format: Format, page: &Page, out: &mut impl W
     match format {
         Format::Table => table::render(report, page, out),
         Format::Json => json::render(report, out),
+        Format::Nagios => nagios::render(report, page, out),
     }
 }

@@ -3,7 +3,9 @@
 mod coverage;
 pub(super) mod findings;
 mod grid;
+mod growth;
 mod listeners;
+mod metrics;
 mod namespaces;
 mod pairs;
 mod pools;
@@ -28,6 +30,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
     let mut sheet = Sheet::new(page);
     findings::write(report, &mut sheet);
     sheet.blank();
+    metrics::write(report, &mut sheet);
     states::write_filter(report, &mut sheet);
     states::write_states(report, &mut sheet);
     if is_quiet(report, page) {
@@ -36,6 +39,7 @@ pub(super) fn render(report: &Report<'_>, page: &Page, out: &mut impl Write) -> 
         namespaces::write(report, &mut sheet);
         processes::write(report, &mut sheet);
         pools::write_destinations(report, &mut sheet);
+        growth::write(report, &mut sheet);
         snat::write(report, &mut sheet);
         pairs::write(report, &mut sheet);
         states::write_process_ranges(report, &mut sheet);

@@ -132,7 +132,7 @@ fn the_table_has_every_row_and_a_sentence_below_it() {
     let output = probe(&["matrix"]).output().expect("closewatch starts");
     let table = String::from_utf8(output.stdout).expect("text");
     let lines: Vec<&str> = table.lines().collect();
-    let rows: Vec<usize> = (0..lines.len()).filter(|nth| lines[*nth].contains("ESTAB")).collect();
+    let rows: Vec<usize> = (0..lines.len()).filter(|nth| lines[*nth].contains("  ESTAB")).collect();
     assert_eq!(rows.len(), 24, "{table}");
     assert!(rows.iter().all(|nth| lines[nth + 1].starts_with("    ")), "{table}");
     assert_eq!(lines.iter().filter(|line| line.starts_with("HTTP/1.")).count(), 6, "{table}");

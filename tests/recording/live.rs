@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use closewatch::capture::live::LiveHost;
@@ -15,6 +14,7 @@ use closewatch::model::snapshot::{Names, Snapshot};
 use closewatch::render::Format;
 use serde_json::{Value, json};
 
+use crate::support::nobody::{as_nobody, public_place};
 use crate::support::{self, close_wait, closewatch, in_netns, is_root, json_of, listen, skip, text};
 use crate::{as_seen, report_on};
 
@@ -61,22 +61,6 @@ fn look() -> Snapshot {
         deadline: Deadline::never(),
     };
     LiveHost.take(&request).expect("a look")
-}
-
-/// A directory that anybody may read, and the program in it: the build's own may be closed to others.
-fn public_place() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().expect("a directory");
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("chmod");
-    let program = dir.path().join("closewatch");
-    fs::copy(env!("CARGO_BIN_EXE_closewatch"), &program).expect("a copy");
-    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("chmod");
-    (dir, program)
-}
-
-fn as_nobody(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).current_dir("/");
-    command
 }
 
 fn without_source(mut report: Value) -> Value {

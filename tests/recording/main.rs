@@ -20,6 +20,7 @@ use closewatch::census::Query;
 use closewatch::diagnosis::finding::Verdict;
 use closewatch::diagnosis::policy::Policy;
 use closewatch::model::ghost::{Ghost, GhostEnd, GhostScan};
+use closewatch::model::past::Past;
 use closewatch::model::process::{Holding, ProcessIndex};
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::{Names, RecordingNote, SavedFile, Snapshot};
@@ -38,7 +39,8 @@ pub fn report_on(snapshot: &Snapshot, format: Format) -> (String, Verdict) {
         stuck_after: policy.stuck_after,
         snat_limit: None,
     };
-    let report = report::build(snapshot, &query, &policy);
+    let past = Past::default();
+    let report = report::build(snapshot, &query, &past, &policy);
     let page = Page { width: Some(100), color: Color::Off, detail: Detail::Full };
     let mut bytes = Vec::new();
     render(&report, format, &page, &mut bytes).expect("a time that calendars have, and memory to write to");
@@ -54,7 +56,7 @@ pub fn verdict_on(snapshot: &Snapshot) -> Verdict {
         stuck_after: policy.stuck_after,
         snat_limit: None,
     };
-    report::build(snapshot, &query, &policy).verdict
+    report::build(snapshot, &query, &Past::default(), &policy).verdict
 }
 
 /// The snapshot without what tells that it was read from a file.

@@ -12,8 +12,11 @@ use closewatch::census::{
     Census, CloseWaitCensus, Coverage, ListenerCensus, PortRangeCensus, ProcessCensus, Query, Unowned, UnreadCensus,
 };
 use closewatch::diagnosis::finding::{Finding, Verdict};
+use closewatch::diagnosis::metrics;
 use closewatch::diagnosis::policy::Policy;
+use closewatch::diagnosis::scene::Scene;
 use closewatch::diagnosis::verdict;
+use closewatch::model::past::{HistoryNote, Past};
 use closewatch::model::ports::{EphemeralRange, PortSet, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::selection::Selection;
@@ -44,14 +47,21 @@ impl Story {
     /// Hands the report to a reader.
     pub(crate) fn tell<R>(self, reader: impl FnOnce(&Report<'_>) -> R) -> R {
         let owners = attribution::join(&self.snapshot);
+        let metrics = metrics::measure(&Scene::new(&self.snapshot, &self.census, &[], &self.policy));
+        // What was found is up to the story, and not to its numbers.
         let verdict: Verdict = verdict(&self.findings);
         reader(&Report {
             snapshot: &self.snapshot,
             query: &self.query,
+            past: &Past::default(),
+            history: HistoryNote::default(),
             policy: &self.policy,
             owners,
             census: self.census,
+            memory: None,
+            forecasts: Vec::new(),
             findings: self.findings,
+            metrics,
             verdict,
             headline: self.headline,
         })

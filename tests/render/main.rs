@@ -76,6 +76,16 @@ fn json_looks_as_expected() {
 }
 
 #[test]
+fn plugin_output_looks_as_expected() {
+    for (name, story) in STORIES {
+        assert_golden(&format!("{name}.nagios.txt"), &story().tell(|report| text(report, Format::Nagios, &PLAIN)));
+    }
+    let full = Page { detail: Detail::Full, ..PLAIN };
+    let verbose = stories::telegraf().tell(|report| text(report, Format::Nagios, &full));
+    assert_golden("telegraf.nagios.verbose.txt", &verbose);
+}
+
+#[test]
 fn no_line_of_a_table_is_wider_than_the_page() {
     for (name, story) in STORIES {
         // A command to paste is never broken.

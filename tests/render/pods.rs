@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use closewatch::model::past::Past;
 use closewatch::model::ports::EphemeralRange;
 use closewatch::model::process::{Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::snapshot::NetNs;
@@ -83,7 +84,8 @@ fn name_namespaces(story: &mut Story) {
 /// The story with what the program makes of its snapshot.
 fn judged(mut story: Story) -> Story {
     let policy = closewatch::diagnosis::policy::Policy::default();
-    let report = report::build(&story.snapshot, &story.query, &policy);
+    let past = Past::default();
+    let report = report::build(&story.snapshot, &story.query, &past, &policy);
     let (census, findings, headline) = (report.census, report.findings, report.headline);
     (story.census, story.findings, story.headline) = (census, findings, headline);
     story

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses its own part of it")]
 
 pub mod neighbour;
+pub mod nobody;
 pub mod player;
 
 use std::collections::BTreeMap;
@@ -88,7 +89,10 @@ pub fn text(bytes: &[u8]) -> String {
 
 /// The program under test.
 pub fn closewatch() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_closewatch"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_closewatch"));
+    // Never the history of the host that runs the tests.
+    command.env("STATE_DIRECTORY", concat!(env!("CARGO_TARGET_TMPDIR"), "/state"));
+    command
 }
 
 /// Runs a command that must succeed.

@@ -8,6 +8,7 @@ use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
 use crate::model::wording::count;
 use crate::render::Detail;
+use crate::render::history;
 use crate::render::words::{hides_phrase, netns_label};
 use crate::report::Report;
 
@@ -53,6 +54,7 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
         format!("about {} more TCP sockets of this host are in no namespace seen (sockstat)", count(elsewhere))
     }));
     sentences.extend(report.snapshot.gaps.iter().map(not_seen));
+    sentences.extend(history::told(report));
     sentences.push(when_and_where(report));
     sentences.extend(read_back(report));
     sheet.statements("COVERAGE", &sentences);

@@ -81,7 +81,7 @@ fn write_body(finding: &Finding, indent: usize, sheet: &mut Sheet) {
 }
 
 /// The summary, with how sure it is when that is less than certain.
-fn hedged(finding: &Finding) -> String {
+pub(in crate::render) fn hedged(finding: &Finding) -> String {
     match finding.confidence {
         Confidence::Certain => finding.summary.clone(),
         Confidence::Likely => format!("{} (likely)", finding.summary),

@@ -49,7 +49,7 @@ pub(super) fn write_destinations(report: &Report<'_>, sheet: &mut Sheet) {
 
 /// Writes the pools of `bind()` to port 0: those that run short, or all in full detail.
 pub(super) fn write_bind_pools(report: &Report<'_>, sheet: &mut Sheet) {
-    let short = |pool: &&BindPool| share(pool.used, pool.usable) >= report.policy.bind_ports.warning;
+    let short = |pool: &&BindPool| report.policy.bind_ports.grade(share(pool.used, pool.usable)).is_some();
     let full = sheet.page().detail == Detail::Full;
     let pools: Vec<&BindPool> = report.census.bind_pools.iter().filter(|pool| full || short(pool)).collect();
     if pools.is_empty() {

@@ -8,6 +8,7 @@ use closewatch::capture::proc_net::parse_proc_net_tcp;
 use closewatch::capture::recording::frame::{Kind, Writer};
 use closewatch::census::Query;
 use closewatch::diagnosis::policy::Policy;
+use closewatch::model::past::Past;
 use closewatch::model::selection::Selection;
 use closewatch::model::snapshot::Snapshot;
 use closewatch::model::socket::NetNsIndex;
@@ -70,7 +71,8 @@ fn report_on(snapshot: &Snapshot) {
         stuck_after: policy.stuck_after,
         snat_limit: None,
     };
-    let report = report::build(snapshot, &query, &policy);
+    let past = Past::default();
+    let report = report::build(snapshot, &query, &past, &policy);
     let page = Page { width: Some(100), color: Color::Off, detail: Detail::Full };
     for format in [Format::Table, Format::Json] {
         // A year that no calendar has is an error.

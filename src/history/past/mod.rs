@@ -1,0 +1,92 @@
+//! What is known of the past when a look is judged: read in one go, from few rows.
+
+pub(super) mod clock;
+mod lines;
+pub(super) mod points;
+
+use std::hash::BuildHasherDefault;
+
+use rusqlite::Connection;
+
+use self::clock::{Stamp, straighten};
+use self::lines::Lines;
+use super::Moment;
+use super::bytes::NOT_UNDERSTOOD;
+use super::fault::Fault;
+use super::names::Names;
+use super::stretch::code::Grain;
+use super::stretch::{Stretch, milliseconds, system_time};
+use super::stuck;
+use super::tip::Tip;
+use crate::model::past::{Past, StuckSince};
+
+/// Reads everything that a look at this moment may be held against. One transaction around it makes it one moment's.
+pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault> {
+    let tip = Tip::read(connection)?;
+    let Some(latest) = &tip.latest else {
+        return Ok(Past::default());
+    };
+    let names = Names::read(connection)?;
+    let last_boot = latest.boot.map(|boot| names.boot(boot)).transpose()?;
+    let is_same_boot = now.boot_id.is_some() && now.boot_id == last_boot;
+    let boot = latest.boot.filter(|_| is_same_boot);
+    let mut lines = Lines::new(&names, boot);
+    read_hours(connection, &tip, &mut lines)?;
+    read_looks(connection, &tip, &mut lines)?;
+    let uptime = now.uptime.map(|uptime| uptime.as_millis() as u64).filter(|_| is_same_boot);
+    let stamp = Stamp { clock: milliseconds(now.at), uptime };
+    let times = straighten(&lines.stamps(), stamp);
+    let mut past = Past {
+        looks: times.iter().map(|time| system_time(*time)).collect(),
+        series: lines.series(&times)?,
+        last_verdict: Some(latest.verdict.clone()),
+        ..Past::default()
+    };
+    if is_same_boot {
+        let boot_clock = latest.boot_clock(stamp.clock, uptime);
+        let stuck = stuck::read(connection, &tip)?;
+        past.stuck_since = StuckSince::with_capacity_and_hasher(stuck.len(), BuildHasherDefault::default());
+        let since = stuck.into_iter().map(|socket| {
+            let ago = boot_clock.saturating_sub(socket.since).max(0);
+            (socket.cookie, system_time(stamp.clock.saturating_sub(ago)))
+        });
+        past.stuck_since.extend(since);
+        past.n_stuck = tip.n_stuck;
+    }
+    Ok(past)
+}
+
+/// A row that is missing is damage, not a gap: the hours are without a break, and the looks behind them too.
+fn read_hours(connection: &Connection, tip: &Tip, lines: &mut Lines) -> Result<(), Fault> {
+    let mut next = tip.first_hour_look;
+    let mut statement = connection.prepare("SELECT first, body FROM hour_points ORDER BY first")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let first = row.get::<_, i64>(0)? as u64;
+        let body = row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?;
+        let head = points::read_into(lines, first, body)?;
+        if first != next {
+            return Err(ROW_MISSING);
+        }
+        next = head.last + 1;
+    }
+    if next == tip.first_look { Ok(()) } else { Err(ROW_MISSING) }
+}
+
+fn read_looks(connection: &Connection, tip: &Tip, lines: &mut Lines) -> Result<(), Fault> {
+    let mut next = tip.first_look;
+    let mut statement = connection.prepare("SELECT id, body FROM look ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = row.get::<_, i64>(0)? as u64;
+        let look = Stretch::read(Grain::Look, id, row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?)?;
+        if id != next {
+            return Err(ROW_MISSING);
+        }
+        points::add_look(lines, &look)?;
+        next += 1;
+    }
+    if next == tip.next_look { Ok(()) } else { Err(ROW_MISSING) }
+}
+
+pub(super) const ROW_MISSING: Fault = Fault::Damage("rows are missing");

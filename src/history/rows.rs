@@ -1,0 +1,151 @@
+//! What was remembered, for those who want to see it: the looks with their names.
+
+use std::ops::{Bound, RangeBounds};
+use std::time::SystemTime;
+
+use rusqlite::Connection;
+
+use super::bytes::NOT_UNDERSTOOD;
+use super::fault::Fault;
+use super::names::Names;
+use super::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
+use super::past::ROW_MISSING;
+use super::past::clock::{Stamp, straighten};
+use super::stretch::code::Grain;
+use super::stretch::{Stretch, system_time};
+use super::tip::Tip;
+use crate::model::past::{LimitKind, PoolName, Service};
+use crate::model::process::ProcessKey;
+
+/// One look, or the looks of one hour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Look {
+    /// When it began; of an hour, when its first look did.
+    pub began: SystemTime,
+    /// When the last look of the hour began.
+    pub ended: SystemTime,
+    /// How many looks it is: 1, or as many as the hour had.
+    pub looks: u64,
+    /// Of which boot the last look was.
+    pub boot_id: Option<String>,
+    /// The verdict of the last look.
+    pub verdict: String,
+    /// Whether holders were looked for, each time.
+    pub attributed: bool,
+    /// The namespaces; the states in the order of [`crate::model::state::TcpState::ALL`].
+    pub namespaces: Vec<(String, [Spread; 12])>,
+    /// The processes that were listed.
+    pub processes: Vec<(Program, ProcessNumbers)>,
+    /// What the others held together.
+    pub other_processes: OtherNumbers,
+    /// The pools that were listed.
+    pub pools: Vec<(PoolName, PoolNumbers)>,
+    /// What the others held together.
+    pub other_pools: OtherNumbers,
+    /// The limits that are nobody's own, each with its namespace.
+    pub limits: Vec<((LimitKind, Option<String>), LimitNumbers)>,
+    /// How many sockets were stuck in all.
+    pub n_stuck: Spread,
+}
+
+/// A program and the process that it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Which program.
+    pub service: Service,
+    /// Which process, within its boot.
+    pub key: ProcessKey,
+    /// The number of the run, as in [`crate::model::past::Point::run`]. Zero is no run's.
+    pub run: u64,
+}
+
+/// Reads the looks that touch the range, oldest first.
+pub(super) fn read(connection: &Connection, range: &impl RangeBounds<SystemTime>) -> Result<Vec<Look>, Fault> {
+    let tip = Tip::read(connection)?;
+    let Some(latest) = &tip.latest else {
+        return Ok(Vec::new());
+    };
+    let names = Names::read(connection)?;
+    let mut stretches = read_stretches(connection, "hour", Grain::Hour)?;
+    stretches.extend(read_stretches(connection, "look", Grain::Look)?);
+    let mut next = tip.first_hour_look;
+    for stretch in &stretches {
+        if stretch.head.first != next {
+            return Err(ROW_MISSING);
+        }
+        next = stretch.head.last + 1;
+    }
+    if next != tip.next_look {
+        return Err(ROW_MISSING);
+    }
+    let stamps: Vec<Stamp> = stretches
+        .iter()
+        .map(|Stretch { head, .. }| Stamp {
+            clock: head.ended,
+            uptime: head.uptime.filter(|_| head.boot == latest.boot),
+        })
+        .collect();
+    let uptime = latest.uptime.filter(|_| latest.boot.is_some());
+    let times = straighten(&stamps, Stamp { clock: latest.clock, uptime });
+    let looks = stretches.into_iter().zip(times).filter_map(|(stretch, ended)| {
+        let length = stretch.head.ended.saturating_sub(stretch.head.began).max(0);
+        let (began, ended) = (system_time(ended.saturating_sub(length)), system_time(ended));
+        touches(range, began, ended).then(|| named(&names, stretch, (began, ended)))
+    });
+    looks.collect()
+}
+
+fn touches(range: &impl RangeBounds<SystemTime>, began: SystemTime, ended: SystemTime) -> bool {
+    let starts = match range.start_bound() {
+        Bound::Included(start) => *start <= ended,
+        Bound::Excluded(start) => *start < ended,
+        Bound::Unbounded => true,
+    };
+    let ends = match range.end_bound() {
+        Bound::Included(end) => began <= *end,
+        Bound::Excluded(end) => began < *end,
+        Bound::Unbounded => true,
+    };
+    starts && ends
+}
+
+fn read_stretches(connection: &Connection, table: &str, grain: Grain) -> Result<Vec<Stretch>, Fault> {
+    let key = if grain == Grain::Hour { "first" } else { "id" };
+    let mut statement = connection.prepare(&format!("SELECT {key}, body FROM {table} ORDER BY {key}"))?;
+    let mut rows = statement.query([])?;
+    let mut stretches = Vec::new();
+    while let Some(row) = rows.next()? {
+        let first = row.get::<_, i64>(0)? as u64;
+        let body = row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?;
+        stretches.push(Stretch::read(grain, first, body)?);
+    }
+    Ok(stretches)
+}
+
+fn named(names: &Names, stretch: Stretch, (began, ended): (SystemTime, SystemTime)) -> Result<Look, Fault> {
+    let Stretch { head, namespaces, processes, other_processes, pools, other_pools, limits, n_stuck } = stretch;
+    let netns = |id: u64| names.netns(id).map(str::to_owned);
+    let namespaces = namespaces.into_iter().map(|(id, states)| Ok((netns(id)?, states)));
+    let processes = processes.into_iter().map(|(id, numbers)| {
+        let run = names.run(id)?;
+        let program = Program { service: names.service(run.service)?.clone(), key: run.key, run: id };
+        Ok((program, numbers))
+    });
+    let pools = pools.into_iter().map(|(id, numbers)| Ok((names.pool(id)?.clone(), numbers)));
+    let limits = limits.into_iter().map(|((kind, id), numbers)| Ok(((kind, id.map(netns).transpose()?), numbers)));
+    Ok(Look {
+        began,
+        ended,
+        looks: head.looks(),
+        boot_id: head.boot.map(|boot| names.boot(boot).map(str::to_owned)).transpose()?,
+        verdict: head.verdict,
+        attributed: head.attributed,
+        namespaces: namespaces.collect::<Result<_, Fault>>()?,
+        processes: processes.collect::<Result<_, Fault>>()?,
+        other_processes,
+        pools: pools.collect::<Result<_, Fault>>()?,
+        other_pools,
+        limits: limits.collect::<Result<_, Fault>>()?,
+        n_stuck,
+    })
+}
