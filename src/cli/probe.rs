@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::exit::Exit;
-use super::probe_args::{ExhaustArgs, LeakArgs, MatrixArgs, ProbeCommand};
+use super::probe_args::{DrillArgs, ExhaustArgs, LeakArgs, MatrixArgs, ProbeCommand};
 use super::usage::UsageError;
 use super::values::{parse_duration, parse_port_range_of};
 use super::{matrix_table, say, tell_on};
@@ -16,10 +16,11 @@ use crate::capture::{Deadline, NetNsChoice, PortProbeChoice, ProcessChoice, Requ
 use crate::model::selection::Selection;
 use crate::model::snapshot::Snapshot;
 use crate::probe::crew::StopSignals;
+use crate::probe::drill::{Alarm, CheckOptions, DrillPlan};
 use crate::probe::leak::{LeakPlan, Target, TheirServer};
 use crate::probe::outcome::Outcome;
 use crate::probe::scenario::Exchange;
-use crate::probe::{Stage, exhaust, isolation, leak, matrix, worker};
+use crate::probe::{Stage, drill, exhaust, isolation, leak, matrix, worker};
 
 /// Runs the probe that was asked for.
 pub(super) fn probe(command: &ProbeCommand) -> Result<Exit> {
@@ -27,6 +28,7 @@ pub(super) fn probe(command: &ProbeCommand) -> Result<Exit> {
         ProbeCommand::Leak(args) => run_leak(args),
         ProbeCommand::Exhaust(args) => run_exhaust(args),
         ProbeCommand::Matrix(args) => run_matrix(args),
+        ProbeCommand::Drill(args) => run_drill(args),
     }
 }
 
@@ -54,6 +56,39 @@ fn run_matrix(args: &MatrixArgs) -> Result<Exit> {
     }
     say(matrix_table::table(&outcome).as_bytes())?;
     finish(false, &outcome)
+}
+
+fn run_drill(args: &DrillArgs) -> Result<Exit> {
+    let plan = plan_drill(args)?;
+    if args.isolated {
+        isolation::isolate()?;
+    }
+    on_stage(args.json, |stage| Ok(drill::run(stage, &plan)?))
+}
+
+fn plan_drill(args: &DrillArgs) -> Result<DrillPlan> {
+    /// Old enough to be told from what closes in a moment.
+    const STUCK_AFTER: &str = "2s";
+    if args.count == 0 {
+        return Err(UsageError::new("--count: no connection is no leak", "50 are enough to be seen").into());
+    }
+    let usual = args.policy.is_none().then(|| STUCK_AFTER.to_owned());
+    let check = CheckOptions {
+        stuck_after: args.stuck_after.clone().or(usual),
+        warning: args.warning.clone(),
+        critical: args.critical.clone(),
+        policy: args.policy.clone(),
+    };
+    Ok(DrillPlan {
+        alarm: match &args.command {
+            None => Alarm::Check(check),
+            Some(command) => Alarm::Command { command: command.clone(), expect: args.expect.clone() },
+        },
+        count: args.count,
+        within: parse_duration("--within", &args.within)?,
+        every: parse_duration("--every", &args.every)?,
+        isolated: args.isolated,
+    })
 }
 
 /// Sets the stage, plays, and prints how it went.

@@ -1,6 +1,7 @@
 //! What can be typed after `probe`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -26,6 +27,12 @@ pub enum ProbeCommand {
     /// each is done in a network namespace of its own, and the TCP states of both ends are read from the kernel at five
     /// moments: answered, first FIN on its way, first FIN arrived, second FIN on its way, settled.
     Matrix(MatrixArgs),
+    /// Drill the whole alarm path: quiet, a leak, an alarm that names it, the cure, quiet again
+    ///
+    /// The alarm is this very program, run as `closewatch check` on the processes of the drill, and must name the right process,
+    /// destination, count, kind and age; or any command with --command. The status is 0 only when every step was seen, and 2
+    /// when one was not.
+    Drill(DrillArgs),
 }
 
 /// The options of `probe leak`.
@@ -90,6 +97,44 @@ pub struct MatrixArgs {
     #[arg(long)]
     pub isolated: bool,
     /// Print closewatch.probe/1 in place of the table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The options of `probe drill`.
+#[derive(Debug, Args)]
+pub struct DrillArgs {
+    /// How many connections to leak
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub count: u32,
+    /// How long may pass until the alarm is heard, and until it is quiet again
+    #[arg(long, value_name = "DURATION", default_value = "90s")]
+    pub within: String,
+    /// How long to wait between two askings
+    #[arg(long, value_name = "DURATION", default_value = "500ms")]
+    pub every: String,
+    /// Run in a network namespace of its own; without privilege, in a user namespace
+    #[arg(long)]
+    pub isolated: bool,
+    /// Handed to check; 2s where there is neither this nor --policy, so that the drill need not wait for a minute
+    #[arg(long, value_name = "DURATION")]
+    pub stuck_after: Option<String>,
+    /// Handed to check (repeatable)
+    #[arg(short, long, value_name = "METRIC=RANGE")]
+    pub warning: Vec<String>,
+    /// Handed to check (repeatable)
+    #[arg(short, long, value_name = "METRIC=RANGE")]
+    pub critical: Vec<String>,
+    /// Handed to check
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Drill this command of a shell in place of check: there is trouble when its status is not 0
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["stuck_after", "warning", "critical", "policy"])]
+    pub command: Option<String>,
+    /// There is trouble when the output of COMMAND holds TEXT, whatever its status
+    #[arg(long, value_name = "TEXT", requires = "command")]
+    pub expect: Option<String>,
+    /// Print closewatch.probe/1 at the end, and tell what happens on standard error
     #[arg(long)]
     pub json: bool,
 }

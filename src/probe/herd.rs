@@ -94,6 +94,11 @@ impl Herd {
         Ok(released)
     }
 
+    /// The process of the first client.
+    pub(super) fn first(&self, crew: &Crew<'_>) -> Option<u32> {
+        self.clients.first().map(|client| crew.pid(client.id))
+    }
+
     /// The processes that hold the connections, and how many each.
     pub(super) fn holders(&self, crew: &Crew<'_>) -> Vec<(u32, u32)> {
         let holding = self.clients.iter().filter(|client| client.held > 0);

@@ -17,6 +17,8 @@ pub(super) enum Role {
     Client(ClientPlan),
     /// It keeps the descriptors that it was born with.
     Heir,
+    /// It becomes this program.
+    Run(Vec<String>),
 }
 
 impl Role {
@@ -26,6 +28,7 @@ impl Role {
             Self::Server(_) => "probe-server",
             Self::Client(_) => "probe-client",
             Self::Heir => "probe-heir",
+            Self::Run(_) => "probe-run",
         }
     }
 }

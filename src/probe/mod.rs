@@ -9,6 +9,7 @@
 mod budget;
 mod client;
 pub mod crew;
+pub mod drill;
 pub mod exhaust;
 mod herd;
 mod http;
@@ -90,6 +91,9 @@ pub enum ProbeError {
     /// The kernel could not be looked at.
     #[error("looking at the sockets: {0}")]
     Look(String),
+    /// The alarm that is drilled cannot answer.
+    #[error("asking the alarm: {0}")]
+    Alarm(String),
     /// What was asked for does not fit together.
     #[error("{what}")]
     Senseless {
@@ -132,6 +136,7 @@ impl ProbeError {
             }
             Self::Worker { .. } | Self::Silent(_) => "everything that was made is released; try a smaller --count",
             Self::Look(_) => "`closewatch report --netns current` shows what can be seen from here",
+            Self::Alarm(_) => "run the alarm by itself, and see that it ends with 0 when all is well",
             Self::Remote { .. } => "--allow-remote allows it, with few connections; be sure that the server is yours",
             Self::Stopped(_) => "let it run to its end to have a result",
         }

@@ -19,7 +19,7 @@ use super::message::{Order, Role, Said};
 use super::{client, server};
 
 /// The `argv[0]` of a worker: no name under which the program is installed.
-const WORKER: &str = "closewatch-probe";
+pub(super) const WORKER: &str = "closewatch-probe";
 
 /// The program itself, also when its file was replaced or removed since it was started.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -58,9 +58,14 @@ pub fn run_if_called(mut args: impl Iterator<Item = OsString>) -> Option<ExitCod
         return None;
     }
     let role: Role = serde_json::from_str(args.next()?.to_str()?).ok()?;
-    let orders = live_with_the_director(&role);
+    die_with_the_director();
+    if let Role::Run(words) = &role {
+        return Some(become_program(words));
+    }
+    let orders = take_orders(&role);
     raise_descriptor_limit();
     let outcome = match role {
+        Role::Run(_) => Ok(()),
         Role::Server(plan) => server::serve(&plan, &orders),
         Role::Client(plan) => client::ask(&plan, &orders),
         Role::Heir => idle(&orders),
@@ -70,12 +75,25 @@ pub fn run_if_called(mut args: impl Iterator<Item = OsString>) -> Option<ExitCod
     Some(ExitCode::FAILURE)
 }
 
-/// Ties the process to the director, and gives what it orders.
-fn live_with_the_director(role: &Role) -> Receiver<Order> {
+/// Has the kernel end this process with the director's thread.
+fn die_with_the_director() {
     // The director takes some signals as wishes, and blocks them for that; a worker is to be ended by them.
     let _ = SigSet::all().thread_unblock();
     // Without it the end of the pipe is still the end.
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
+}
+
+/// Replaces this process by a program. What cannot be run ends as a shell would have it.
+fn become_program(words: &[String]) -> ExitCode {
+    let [program, args @ ..] = words else { return ExitCode::from(127) };
+    let error = Command::new(program).args(args).exec();
+    // Nobody else can be told.
+    let _ = writeln!(io::stderr(), "{program}: {error}");
+    ExitCode::from(127)
+}
+
+/// Names the process, and gives what the director orders; the end of the orders is its own.
+fn take_orders(role: &Role) -> Receiver<Order> {
     if let Ok(name) = std::ffi::CString::new(role.name()) {
         // A name is a courtesy to who looks.
         let _ = rustix::thread::set_name(&name);

@@ -57,6 +57,7 @@ fn at_any_moment_it_leaves_no_process_and_no_namespace() {
             &["leak", "--isolated", "--count", "2000", "--hold", "10m"][..],
             &["leak", "--isolated", "--count", "50", "--hold", "10m", "--variant", "forked-children"],
             &["exhaust"],
+            &["drill", "--isolated", "--stuck-after", "10m", "--within", "10m", "--every", "0"],
         ] {
             let mark = format!("{}-{nth}-{}", std::process::id(), args.len());
             let mut child = start(&mark, args);

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, reason = "`pub` here means: for the other files of this test")]
 
+mod drill;
 mod exhaust;
 mod killed;
 mod leak;
