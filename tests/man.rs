@@ -32,7 +32,12 @@ const EXIT_STATUS: [(&str, &str); 5] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 11] = [
+    (
+        "closewatch probe drill --isolated",
+        "Make a real leak in a namespace of its own, and confirm that check sees it.",
+    ),
+    ("closewatch exec --fail-on-leak -- go test ./...", "Fail a test suite that leaks sockets."),
     ("closewatch", "Triage of this host: the verdict and what to do first, then the numbers."),
     ("closewatch --unit telegraf.service -v", "Everything about the sockets of one unit."),
     ("closewatch --peer 10.0.3.7:8086 --state close-wait", "Who holds closed connections to one destination."),

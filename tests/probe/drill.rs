@@ -34,6 +34,18 @@ fn the_alarm_of_closewatch_is_confirmed_step_by_step() {
     assert_every_step_was_seen(&outcome(probe(&["drill", "--isolated"])));
 }
 
+/// The README shows the steps that there are.
+#[test]
+fn the_readme_shows_this_drill() {
+    let readme = include_str!("../../README.md");
+    let shown: Vec<&str> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ok      "))
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    assert_eq!(shown, STEPS);
+}
+
 #[test]
 fn a_user_without_privilege_may_drill_it_too() {
     const TEST: &str = "drill::a_user_without_privilege_may_drill_it_too";

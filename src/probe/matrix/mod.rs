@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use self::rows::{Moment, N_MOMENTS, Row, Sequence};
+use self::rows::{Ends, Moment, N_MOMENTS, Row, Sequence};
 use self::wires::Wire;
 use super::isolation::{Link, set_loopback};
 use super::outcome::{Outcome, Step, Steps};
@@ -80,7 +80,7 @@ struct Watched {
     row: Row,
     /// `None` for what cannot be.
     wire: Option<Wire>,
-    moments: Vec<(Option<TcpState>, Option<TcpState>)>,
+    moments: Vec<Ends>,
     time_wait_left_ms: Option<u32>,
 }
 
@@ -136,7 +136,7 @@ impl Watched {
     }
 
     fn show(&self) -> Shown {
-        let token = |end: fn(&(Option<TcpState>, Option<TcpState>)) -> Option<TcpState>| {
+        let token = |end: fn(&Ends) -> Option<TcpState>| {
             self.moments.iter().map(|moment| end(moment).map(TcpState::token)).collect()
         };
         Shown {
@@ -162,7 +162,7 @@ impl Watched {
 }
 
 /// The states of both ends.
-fn states_of(snapshot: &Snapshot, wire: &Wire) -> (Option<TcpState>, Option<TcpState>) {
+fn states_of(snapshot: &Snapshot, wire: &Wire) -> Ends {
     let state = |local: Endpoint, remote: Endpoint| {
         let found = snapshot.sockets.iter().find(|socket| socket.tuple.local == local && socket.tuple.remote == remote);
         found.map(|socket| socket.state)
@@ -171,7 +171,7 @@ fn states_of(snapshot: &Snapshot, wire: &Wire) -> (Option<TcpState>, Option<TcpS
 }
 
 /// `client ESTAB, CLOSE-WAIT, LAST-ACK, closed; server …`: each state once while it lasts.
-fn in_words(moments: &[(Option<TcpState>, Option<TcpState>)]) -> String {
+fn in_words(moments: &[Ends]) -> String {
     let end = |end: End| {
         let states = moments.iter().map(|(client, server)| if end == End::Client { *client } else { *server });
         let mut labels: Vec<&str> = states.map(|state| state.map_or("closed", TcpState::label)).collect();

@@ -53,8 +53,11 @@ impl Moment {
         [Self::Answered, Self::FirstFin, Self::FirstClosed, Self::SecondFin, Self::Settled];
 }
 
-/// The states of client and server at each moment; `None` when no table has the socket any more.
-pub(super) type Sequence = [(Option<TcpState>, Option<TcpState>); N_MOMENTS];
+/// The states of client and server; `None` when no table has the socket any more.
+pub(super) type Ends = (Option<TcpState>, Option<TcpState>);
+
+/// The states at each moment.
+pub(super) type Sequence = [Ends; N_MOMENTS];
 
 /// One row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
