@@ -1,4 +1,4 @@
-use super::{EndHolder, FinWaits, Pairs, find};
+use super::{EndHolder, FinWaits, Pairs, find, has_closed};
 use crate::attribution;
 use crate::census::pools::tests::{host, socket};
 use crate::census::{Direction, Query};
