@@ -132,7 +132,9 @@ fn an_hour_that_is_folded_in_parts_has_the_same_numbers() {
     let mut history = open(&dir.path().join("history.db"));
     let mut numbers = Numbers(6);
     let memories: Vec<Memory> = (0..5_000).map(|second| look(second, &mut numbers)).collect();
-    memories.chunks(500).for_each(|memories| drop(history.remember_all(memories).expect("remembers")));
+    for memories in memories.chunks(500) {
+        history.remember_all(memories).expect("remembers");
+    }
     let hour = &all_looks(&mut history)[0];
     assert_eq!(hour.looks, 1_024, "twice as many as are folded at once");
     let folded = &memories[..1_024];
