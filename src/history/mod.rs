@@ -36,7 +36,7 @@ use self::fault::Fault;
 use self::names::Dictionary;
 use self::place::{Identity, Place};
 use self::stretch::code::Grain;
-use self::stretch::{milliseconds, uptime_ms};
+use self::stretch::{milliseconds, system_time, uptime_ms};
 use self::tip::{Latest, Tip};
 use crate::model::past::{Memory, Past, Turnover};
 
@@ -339,13 +339,15 @@ fn remember_stuck(
     };
     let is_complete = |n_stuck: u64, known: u64| n_stuck <= known;
     let mut complete = is_complete(memory.n_stuck, memory.stuck.len() as u64);
+    let mut since = None;
     let seen = stuck::of_look(memory, boot_clock);
     if let Some(latest) = &same_boot {
+        since = Some(system_time(clock.saturating_sub(boot_clock.saturating_sub(latest.boot_clock))));
         complete &= is_complete(tip.n_stuck, tip.stuck_known);
         // Two checks at once may overtake each other on the way to the file. Only the time since boot tells that surely.
         if latest.by_uptime && latest.uptime > uptime && uptime.is_some() {
             let stuck::Turnover { same, new, gone } = stuck::only_compare(connection, tip, seen)?;
-            return Ok(Turnover { same, new, gone, complete });
+            return Ok(Turnover { since, same, new, gone, complete });
         }
     } else {
         stuck::forget(connection, tip)?;
@@ -354,5 +356,5 @@ fn remember_stuck(
     tip.n_stuck = memory.n_stuck;
     let by_uptime = same_boot.map_or(uptime.is_some(), |latest| latest.by_uptime);
     tip.latest = Some(Latest { boot, clock, uptime, verdict: memory.verdict.clone(), boot_clock, by_uptime });
-    Ok(Turnover { same, new, gone, complete })
+    Ok(Turnover { since, same, new, gone, complete })
 }

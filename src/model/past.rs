@@ -257,9 +257,12 @@ pub struct Past {
     pub last_verdict: Option<String>,
 }
 
-/// What became of the stuck sockets since the last look that was remembered.
+/// What became of the stuck sockets since the last look of this boot that was remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Turnover {
+    /// When that look was, by the clock of this one. `None` when there was none, or when the boot is not known: then nothing
+    /// is known of sockets, and all count as new.
+    pub since: Option<SystemTime>,
     /// Stuck then and now.
     pub same: u64,
     /// Stuck now and not then.

@@ -205,8 +205,7 @@ impl Stretch {
                 *numbers = numbers.then(PoolNumbers::empty(numbers.usable));
             }
         }
-        let later_pools = look.pools;
-        join(&mut pools, later_pools, PoolNumbers::then, |numbers| {
+        join(&mut pools, look.pools, PoolNumbers::then, |numbers| {
             if lists_before { PoolNumbers::empty(numbers.usable).then(numbers) } else { numbers }
         });
         let mut namespaces = self.namespaces;
