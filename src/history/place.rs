@@ -160,6 +160,12 @@ impl Place {
         COMPANIONS.iter().map(|suffix| with_suffix(&self.path, suffix))
     }
 
+    /// How many bytes the file and its companions have; what cannot be asked about has none.
+    pub(super) fn bytes(&self) -> u64 {
+        let files = std::iter::once(self.path.clone()).chain(self.companions());
+        files.filter_map(|file| fs::symlink_metadata(file).ok()).map(|there| there.len()).sum()
+    }
+
     /// Whether something that was written ahead has not found its place in the file yet.
     pub(super) fn has_pages_ahead(&self) -> bool {
         fs::symlink_metadata(with_suffix(&self.path, "-wal")).is_ok_and(|there| there.len() > 0)

@@ -25,7 +25,7 @@ mod rise;
 mod tests;
 mod usage;
 mod wall;
-mod words;
+pub mod words;
 
 use std::time::Duration;
 
@@ -88,6 +88,8 @@ pub enum Why {
     FewJumps,
     /// The last look is more than a day old.
     Stale,
+    /// The last look did not list it any more: the program has ended, or the pool is empty.
+    Gone,
 }
 
 /// When a number meets its limit.

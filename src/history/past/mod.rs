@@ -5,12 +5,13 @@ mod lines;
 pub(super) mod points;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use self::clock::{Stamp, straighten};
 use self::lines::Lines;
-use super::Moment;
+use super::{LastLook, Moment};
 use super::bytes::NOT_UNDERSTOOD;
 use super::fault::Fault;
 use super::names::Names;
@@ -54,6 +55,18 @@ pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault>
         past.n_stuck = tip.n_stuck;
     }
     Ok(past)
+}
+
+/// When the last look was, and of which boot.
+pub(super) fn last_look(connection: &Connection) -> Result<Option<LastLook>, Fault> {
+    let Some(latest) = Tip::read(connection)?.latest else {
+        return Ok(None);
+    };
+    let boot_id = match latest.boot {
+        Some(boot) => Some(Names::read(connection)?.boot(boot)?.to_owned()),
+        None => None,
+    };
+    Ok(Some(LastLook { at: system_time(latest.clock), boot_id, uptime: latest.uptime.map(Duration::from_millis) }))
 }
 
 /// A row that is missing is damage, not a gap: the hours are without a break, and the looks behind them too.
