@@ -9,7 +9,7 @@ use crate::model::text::printable;
 use crate::model::wording::{count, counted};
 use crate::trend::forecast::{self, Forecast, unix_seconds};
 use crate::trend::words::ahead;
-use crate::trend::{Growth, Kind, Rate, Trend, Wall, Why};
+use crate::trend::{Growth, Rate, Trend, Wall, Why};
 
 /// What is remembered, and of when it is told.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +65,8 @@ pub struct Chronicle {
 pub struct Line {
     /// What is to be expected of it; of one that the last look did not list, [`Why::Gone`].
     pub forecast: Forecast,
+    /// Of the ports of a pool: who held most of them at the last look, `telegraf[1234]`, safe to print.
+    pub holder: Option<String>,
     /// The points that are shown, oldest first.
     pub points: Vec<Point>,
 }
@@ -137,7 +139,10 @@ pub fn build(remembered: Remembered, at: SystemTime, since: Option<SystemTime>) 
     let mut lines = lines(&past, &looks, at);
     lines.sort_by(|a, b| a.is_gone().cmp(&b.is_gone()).then_with(|| a.forecast.by_urgency(&b.forecast)));
     let n_namespaces = looks.last().map_or(0, |look| look.namespaces.len());
-    let (tone, headline) = headline(&lines, n_namespaces);
+    let (tone, headline) = match looks.is_empty() {
+        true => (Tone::NotKnown, "there is no look in it yet".to_owned()),
+        false => headline(&lines, n_namespaces),
+    };
     if let Some(since) = since {
         looks.retain(|look| look.ended >= since);
         let since = unix_seconds(since);
@@ -186,19 +191,27 @@ fn extent(looks: &[Look]) -> Extent {
 }
 
 fn lines(past: &Past, looks: &[Look], at: SystemTime) -> Vec<Line> {
-    let seen_last = |look: &Look| unix_seconds(look.ended);
+    /// Moments are remembered by the millisecond, and become numbers in more than one way.
+    const GRAIN_S: f64 = 1e-3;
+    let seen_last = |look: &Look| unix_seconds(look.ended) - GRAIN_S;
     let last = looks.last().map_or(f64::NEG_INFINITY, seen_last);
     // A look that did not look for holders does not say that a process is gone.
     let last_attributed = looks.iter().rfind(|look| look.attributed).map_or(f64::NEG_INFINITY, seen_last);
     let line = |series| {
-        let mut forecast = forecast::of_remembered(series, unix_seconds(at))?;
+        let mut forecast = forecast::of_remembered(series, unix_seconds(at) + GRAIN_S)?;
         let listed_until = if matches!(forecast.track, Track::Descriptors(_)) { last_attributed } else { last };
         if forecast.now.at < listed_until {
             forecast.trend = Trend { growth: Growth::Unknown(Why::Gone), wall: Wall::Unknown(Why::Gone) };
         }
-        Some(Line { forecast, points: series.points.clone() })
+        Some(Line { holder: holder(&forecast, looks), forecast, points: series.points.clone() })
     };
     past.series.iter().filter_map(line).collect()
+}
+
+fn holder(forecast: &Forecast, looks: &[Look]) -> Option<String> {
+    let key = forecast.holder.filter(|_| matches!(forecast.track, Track::Ports(_)))?;
+    let (program, _) = looks.last()?.processes.iter().find(|(program, _)| program.key == key)?;
+    Some(format!("{}[{}]", printable(&program.service.name), key.pid))
 }
 
 fn stuck(past: &Past, at: SystemTime) -> Stuck {
@@ -228,7 +241,7 @@ fn headline(lines: &[Line], n_namespaces: usize) -> (Tone, String) {
     let all = current.clone().count() as u64;
     match (flat, most_frequent_why(current)) {
         (0, None) => (Tone::NotKnown, "no look has found anything to follow".to_owned()),
-        (0, Some(why)) => (Tone::NotKnown, format!("whether anything grows: {}", why.label())),
+        (0, Some(why)) => (Tone::NotKnown, why.label().to_owned()),
         (flat, None) => {
             (Tone::Steady, format!("nothing grows: {} followed", counted(flat, "number is", "numbers are")))
         }
@@ -241,17 +254,18 @@ fn headline(lines: &[Line], n_namespaces: usize) -> (Tone, String) {
 
 /// `the ports from 10.0.0.5 to 10.0.3.7:8086 are gone in about 9 days (8 days to 10 days): 83 more every hour, ...`.
 fn first_wall(line: &Line, rate: &Rate, n_namespaces: usize) -> String {
-    let between = match line.forecast.trend.wall {
-        Wall::In { earliest_s, latest_s: Some(latest), .. } => format!(" ({} to {})", ahead(earliest_s), ahead(latest)),
-        Wall::In { earliest_s, latest_s: None, .. } => format!(" ({} or more)", ahead(earliest_s)),
+    let wall = line.forecast.trend.wall;
+    let between = match wall {
+        Wall::In { earliest_s, latest_s, .. } => match (ahead(earliest_s), latest_s.map(ahead)) {
+            (earliest, Some(latest)) if earliest == latest => String::new(),
+            (earliest, Some(latest)) => format!(" ({earliest} to {latest})"),
+            (earliest, None) => format!(" ({earliest} or more)"),
+        },
         _ => String::new(),
     };
-    let kind = match rate.kind {
-        Kind::Leak => "leaked",
-        Kind::Use => "in use",
-    };
-    let (what, outlook) = (what(&line.forecast, n_namespaces), line.forecast.trend.wall.outlook());
-    format!("{what} {outlook}{between}: {} ({kind})", rate.pace())
+    let holder = line.holder.as_ref().map_or_else(String::new, |holder| format!("; {holder} holds most of them"));
+    let what = what(&line.forecast, n_namespaces);
+    format!("{what} {}{between}: {}{holder}", wall.outlook(), rate.pace())
 }
 
 fn most_frequent_why<'a>(lines: impl Iterator<Item = &'a Line> + Clone) -> Option<Why> {

@@ -11,7 +11,6 @@ use rusqlite::Connection;
 
 use self::clock::{Stamp, straighten};
 use self::lines::Lines;
-use super::{LastLook, Moment};
 use super::bytes::NOT_UNDERSTOOD;
 use super::fault::Fault;
 use super::names::Names;
@@ -19,6 +18,7 @@ use super::stretch::code::Grain;
 use super::stretch::{Stretch, milliseconds, system_time};
 use super::stuck;
 use super::tip::Tip;
+use super::{LastLook, Moment};
 use crate::model::past::Past;
 
 /// Reads everything that a look at this moment may be held against. One transaction around it makes it one moment's.

@@ -1,0 +1,9 @@
+//! `closewatch history`: what was remembered, as people and machines read it.
+
+#![allow(unreachable_pub, reason = "`pub` here means: for the other files of this test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod tables;
+mod world;
