@@ -29,6 +29,8 @@ pub struct Report<'a> {
     pub owners: Owners,
     /// What it counts to.
     pub census: Census,
+    /// What this look leaves behind, when it was counted already: see [`Report::memory`].
+    pub memory: Option<Memory>,
     /// What every number is to be expected to do, the nearest wall first; empty without earlier looks.
     pub forecasts: Vec<Forecast>,
     /// What was found, the most urgent first.
@@ -46,13 +48,10 @@ pub struct Report<'a> {
 pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, policy: &'a Policy) -> Report<'a> {
     let owners = attribution::join(snapshot);
     let census = census::take(snapshot, &owners, query, past);
-    let forecasts = match past.looks.is_empty() {
-        true => Vec::new(),
-        false => {
-            let seen = Seen { snapshot, owners: &owners, query, census: &census, past };
-            forecast::of(&memory::of(&seen, ""), past)
-        }
-    };
+    let seen = Seen { snapshot, owners: &owners, query, census: &census, past };
+    // Without a past there is nothing to compare with, and perhaps nobody to remember this look either.
+    let memory = (!past.looks.is_empty()).then(|| memory::of(&seen));
+    let forecasts = memory.as_ref().map_or_else(Vec::new, |memory| forecast::of(memory, past));
     let scene = Scene::new(snapshot, &census, &forecasts, policy);
     let findings = diagnosis::judge(&scene);
     let metrics = metrics::measure(&scene);
@@ -67,6 +66,7 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, polic
         policy,
         owners,
         census,
+        memory,
         forecasts,
         findings,
         metrics,
@@ -78,8 +78,10 @@ pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, polic
 impl Report<'_> {
     /// What this look leaves behind for later ones.
     #[must_use]
-    pub fn memory(&self) -> Memory {
+    pub fn memory(&mut self) -> Memory {
         let Self { snapshot, owners, query, census, past, .. } = self;
-        memory::of(&Seen { snapshot, owners, query, census, past }, self.verdict.token())
+        let memory = self.memory.take();
+        let memory = memory.unwrap_or_else(|| memory::of(&Seen { snapshot, owners, query, census, past }));
+        Memory { verdict: self.verdict.token().to_owned(), ..memory }
     }
 }

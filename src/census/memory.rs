@@ -20,9 +20,9 @@ use crate::model::tuple::Endpoint;
 /// number for every look of two days.
 pub const MOST_NAMED: usize = 32;
 
-/// What is to be remembered of this look, which was graded so.
+/// What is to be remembered of this look, but for its grade.
 #[must_use]
-pub fn of(seen: &Seen<'_>, verdict: &str) -> Memory {
+pub fn of(seen: &Seen<'_>) -> Memory {
     let Seen { snapshot, census, .. } = *seen;
     let (named, others) = split(by_danger(&census.processes, |process| danger_of(snapshot, process)));
     let places: SocketMap<ProcessIndex, usize> =
@@ -42,7 +42,7 @@ pub fn of(seen: &Seen<'_>, verdict: &str) -> Memory {
         taken_at: snapshot.taken_at,
         boot_id: snapshot.host.boot_id.clone(),
         uptime: snapshot.host.uptime,
-        verdict: verdict.to_owned(),
+        verdict: String::new(),
         attributed: snapshot.scan == ProcessScan::All,
         namespaces: namespaces(seen),
         processes: named.iter().filter_map(|process| process_memory(snapshot, process)).collect(),
@@ -206,8 +206,10 @@ impl Held {
                 held.stuck.push(StuckMemory { cookie, age_at_least: age.at_least, process });
             }
         }
-        held.stuck.sort_unstable_by_key(|stuck| (Reverse(stuck.age_at_least), stuck.cookie));
-        held.stuck.truncate(MOST_STUCK);
+        if held.stuck.len() > MOST_STUCK {
+            held.stuck.select_nth_unstable_by_key(MOST_STUCK, |stuck| Reverse(stuck.age_at_least));
+            held.stuck.truncate(MOST_STUCK);
+        }
         held
     }
 }

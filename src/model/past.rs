@@ -1,6 +1,7 @@
 //! What is remembered of earlier looks: counts that are small enough to keep by the thousand, and the sockets that stay.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -35,7 +36,7 @@ pub struct Memory {
     pub other_pools: OtherMemory,
     /// The limits that are nobody's own.
     pub limits: Vec<LimitMemory>,
-    /// CLOSE-WAIT sockets that were surely stuck, the oldest first, no more than [`MOST_STUCK`].
+    /// CLOSE-WAIT sockets that were surely stuck; the oldest, when there are more than [`MOST_STUCK`].
     pub stuck: Vec<StuckMemory>,
     /// How many were stuck in all.
     pub n_stuck: u64,
@@ -225,6 +226,33 @@ pub struct Series {
     pub holder: Option<ProcessKey>,
 }
 
+/// Since when sockets are known to be stuck.
+pub type StuckSince = HashMap<SockCookie, SystemTime, BuildHasherDefault<CookieHasher>>;
+
+/// Spreads cookies, which the kernel counts upwards, by one multiplication (Knuth, The Art of Computer Programming 3, section
+/// 6.4). Nobody outside the kernel chooses them, so that nobody can make them fall together; and a look asks for as many as
+/// there are stuck sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CookieHasher(u64);
+
+impl Hasher for CookieHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        // 2^64 divided by the golden ratio; the upper half of the product is the better mixed one.
+        let product = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 = product.rotate_left(32);
+    }
+}
+
 /// What is known of the past when a look is judged. Empty when there is none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Past {
@@ -233,7 +261,7 @@ pub struct Past {
     /// Every number that was followed.
     pub series: Vec<Series>,
     /// Sockets of this boot that were stuck at the last look, each with the moment since which it surely was in CLOSE-WAIT.
-    pub stuck_since: HashMap<SockCookie, SystemTime>,
+    pub stuck_since: StuckSince,
     /// How many were stuck at the last look; more than `stuck_since` has when not all could be kept.
     pub n_stuck: u64,
     /// The verdict of the last look.

@@ -6,6 +6,7 @@
 //! - the level that it never went below again rose by what matters over such a time ([`least_rise`]);
 //! - it did so in three rises or more (`rise`), and has not paused for much longer than it did between them;
 //! - ranks and slope say the same ([`SURELY`]);
+//! - it never came down by much in between ([`WANDERS`]);
 //! - from two days on, the floor of the last day stands above that of the first.
 //!
 //! One verdict comes of many horizons so: the shortest that is sure says whether it grows or has stopped, and the longest that
@@ -53,6 +54,8 @@ const FEWEST_SAMPLES: usize = 10;
 /// The normal deviate from which on ranks rise surely: 1 % by chance. The other conditions stand beside it, so that it need
 /// not bear the many looks of many series alone.
 const SURELY: f64 = 2.576;
+/// What wanders at random rises for days, too, but comes down by more than this share of the rise in between.
+const WANDERS: f64 = 0.25;
 /// Over two days and more so many are more than the few of a healthy service that come and go.
 const RISE_LEAST: f64 = 50.0;
 /// In less than two days a wave cannot be told from a leak. Only what takes a hundredth of the limit matters so soon ...
@@ -164,7 +167,8 @@ fn grade(line: &[Point], tops: &[f64], start: usize, samples: &[Sample], rise: &
         Pace::Steady => {}
     }
     let Some(slope) = kendall::slope(samples) else { return Seen::Nothing };
-    if slope.z < SURELY || slope.low <= 0.0 || slope.median * span < least || !floors_rise(samples, slope.median) {
+    let sure = slope.z >= SURELY && slope.low > 0.0 && slope.median * span >= least;
+    if !(sure && floors_rise(samples, slope.median) && goes_one_way(samples, rise.total)) {
         return Seen::Unclear(Why::Unclear);
     }
     // Where hours are kept as points, the least of an hour may have been seen half an hour from its middle at either end.
@@ -176,6 +180,16 @@ fn grade(line: &[Point], tops: &[f64], start: usize, samples: &[Sample], rise: &
         over: Duration::from_secs_f64(span),
         kind: Kind::Leak,
     })
+}
+
+/// Whether it never went down, from any sample to a later one, by much of the rise.
+fn goes_one_way(samples: &[Sample], total: f64) -> bool {
+    let mut top = f64::NEG_INFINITY;
+    let deepest = samples.iter().fold(0.0_f64, |deepest, sample| {
+        top = top.max(sample.value);
+        deepest.max(top - sample.value)
+    });
+    deepest <= total * WANDERS
 }
 
 /// By how much the leaked part must rise over such a time to be called growth.

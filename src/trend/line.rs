@@ -14,8 +14,9 @@ const FALL_WITHIN_S: f64 = 600.0;
 const FALL_LEAST: f64 = 10.0;
 /// ... and such a share: less is a replica of many, or a look that missed some.
 const FALL_SHARE: f64 = 0.2;
-/// So often in a week a pool is not emptied by deploys: to come and go is its way, and no fall begins a new line.
-const FALLS_OF_HABIT: usize = 3;
+/// So often in a week neither deploys empty a pool nor looks miss something: to come and go is its way, and its falls are part
+/// of one line.
+const OFTEN: usize = 3;
 const WEEK_S: f64 = 7.0 * 86_400.0;
 
 /// The points of the last run, up to `now`, in the order of time. What was read by another clock is left out.
@@ -34,6 +35,7 @@ pub(super) fn same_run(points: &[Point], now: f64) -> Vec<Point> {
         kept.push(*point);
     }
     kept.reverse();
+    drop_oversights(&mut kept);
     kept
 }
 
@@ -43,7 +45,7 @@ pub(super) fn since_fall(points: &[Point]) -> &[Point] {
     let Some(newest) = points.last() else { return points };
     let lately = falls.iter().filter(|start| newest.at - points[**start].at <= WEEK_S).count();
     match falls.last() {
-        Some(start) if lately < FALLS_OF_HABIT => &points[*start..],
+        Some(start) if lately < OFTEN => &points[*start..],
         _ => points,
     }
 }
@@ -63,7 +65,7 @@ fn falls(points: &[Point]) -> Vec<usize> {
             heights.pop_front();
         }
         if let Some((_, top)) = heights.front()
-            && level < top * (1.0 - FALL_SHARE) - FALL_LEAST
+            && has_fallen(*top, level)
         {
             if found.last().is_some_and(|last| point.at - points[*last].at <= FALL_WITHIN_S) {
                 found.pop();
@@ -79,12 +81,27 @@ fn falls(points: &[Point]) -> Vec<usize> {
     found
 }
 
-/// The leaked part as its neighbours confirm it: one look that missed some is no fall, and one burst no height.
+/// The leaked part as its neighbours confirm it, their median: one burst is no height.
 fn level(points: &[Point], index: usize) -> f64 {
     let here = points[index].leaked;
     let before = index.checked_sub(1).map_or(here, |before| points[before].leaked);
     let after = points.get(index + 1).map_or(here, |after| after.leaked);
     before.max(after).min(before.min(after).max(here))
+}
+
+/// Leaves the looks out that saw much less than those right before and after: a process that could not be read that once. Where
+/// that is the way of the thing it is no oversight, and they stay.
+fn drop_oversights(points: &mut Vec<Point>) {
+    let Some(newest) = points.last().map(|newest| newest.at) else { return };
+    let missed = |window: &[Point]| has_fallen(window[0].leaked.min(window[2].leaked), window[1].leaked);
+    let oversights: Vec<f64> = points.windows(3).filter(|window| missed(window)).map(|window| window[1].at).collect();
+    if oversights.iter().filter(|at| newest - **at <= WEEK_S).count() < OFTEN {
+        points.retain(|point| !oversights.contains(&point.at));
+    }
+}
+
+fn has_fallen(from: f64, to: f64) -> bool {
+    to < from * (1.0 - FALL_SHARE) - FALL_LEAST
 }
 
 #[cfg(test)]
@@ -128,6 +145,17 @@ mod tests {
     }
 
     #[test]
+    fn a_look_that_saw_too_little_is_left_out_unless_many_do() {
+        let missed = line(&[500.0, 510.0, 0.0, 530.0, 540.0]);
+        assert_eq!(same_run(&missed, LATER), [&missed[..2], &missed[3..]].concat());
+        let last = line(&[500.0, 510.0, 520.0, 0.0]);
+        assert_eq!(same_run(&last, LATER), last, "the next look will tell");
+        let often: Vec<f64> = (0..40).map(|index| if index % 10 == 5 { 0.0 } else { 500.0 }).collect();
+        let often = line(&often);
+        assert_eq!(same_run(&often, LATER), often);
+    }
+
+    #[test]
     fn a_fall_begins_a_new_line() {
         let emptied = line(&[500.0, 510.0, 520.0, 0.0, 0.0, 10.0]);
         assert_eq!(since_fall(&emptied), &emptied[3..]);
@@ -141,8 +169,6 @@ mod tests {
     fn what_is_no_fall_is_no_new_line() {
         let noise = line(&[8.0, 0.0, 0.0, 7.0, 0.0, 0.0]);
         assert_eq!(since_fall(&noise), &noise[..]);
-        let missed = line(&[500.0, 510.0, 0.0, 530.0, 540.0]);
-        assert_eq!(since_fall(&missed), &missed[..], "one look that saw nothing");
         let burst = line(&[50.0, 50.0, 500.0, 50.0, 50.0]);
         assert_eq!(since_fall(&burst), &burst[..]);
         let ebb: Vec<f64> = (0..200).map(|index| 400.0 - f64::from(index) * 2.0).collect();

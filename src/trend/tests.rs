@@ -158,6 +158,36 @@ fn gaps_between_looks_do_no_harm() {
 }
 
 #[test]
+fn a_look_that_saw_too_little_does_no_harm() {
+    let mut points = looks(6.0, |day| day * 2000.0, wave);
+    for missed in [300, 1700] {
+        points[missed].leaked = 0.0;
+        points[missed].used = 10.0;
+    }
+    let trend = said(points);
+    assert!((per_day(trend) - 2000.0).abs() < 5.0, "{trend:?}");
+    let Growth::Growing(rate) = trend.growth else { panic!("{trend:?}") };
+    assert!(rate.over.as_secs_f64() > 5.9 * DAY, "the whole line is one: {trend:?}");
+}
+
+#[test]
+fn what_wanders_is_no_leak() {
+    let mut state = 1_u64;
+    let mut level = 0.0_f64;
+    let step = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        level = (level + ((state >> 40) as f64 / f64::from(1 << 24) - 0.5) * 40.0).clamp(0.0, 200.0);
+        level
+    };
+    let wandered: Vec<f64> = (0..=14 * 288).map(step).collect();
+    let leaked = |day: f64| wandered[(day * 288.0).round() as usize];
+    for hours in (6..24 * 14).step_by(2) {
+        let trend = said(looks(f64::from(hours) / 24.0, leaked, wave));
+        assert!(!matches!(trend.growth, Growth::Growing(_)), "{hours} h: {trend:?}");
+    }
+}
+
+#[test]
 fn use_grows_only_at_every_time_of_day() {
     let growing = said(looks(4.0, |_| 0.0, |day| wave(day) + day * 1000.0));
     assert!((per_day(growing) - 1000.0).abs() < 5.0 && matches!(growing.wall, Wall::In { .. }), "{growing:?}");

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use closewatch::model::past::Turnover;
-use closewatch::model::past::{MOST_STUCK, Memory};
+use closewatch::model::past::{MOST_STUCK, Memory, StuckSince, Turnover};
 use closewatch::model::socket::SockCookie;
 
 use super::sample::{Numbers, at, empty, stuck};
@@ -25,7 +24,8 @@ fn what_stays_what_comes_and_what_goes_is_told_and_a_socket_keeps_its_moment() {
     let turnover = history.remember(&look(1_300, &[(10, 70), (20, 65), (30, 900)])).expect("remembers");
     assert_eq!(turnover, all(2, 1, 0));
     let past = past_at(&mut history, 1_600);
-    let since = HashMap::from([(10, 910), (20, 1_235), (30, 400)].map(|(cookie, s)| (SockCookie(cookie), at(s))));
+    let since: StuckSince =
+        [(10, 910), (20, 1_235), (30, 400)].map(|(cookie, s)| (SockCookie(cookie), at(s))).into_iter().collect();
     assert_eq!(past.stuck_since, since);
     assert_eq!(history.remember(&look(1_600, &[(20, 300)])).expect("remembers"), all(1, 0, 2));
     assert_eq!(past_at(&mut history, 1_700).stuck_since.len(), 1);
@@ -74,7 +74,7 @@ fn a_long_leak_is_kept_as_a_plain_map_would() {
         assert_eq!(turnover, expected, "round {round}");
     }
     let past = past_at(&mut open(&path), 60 * 300);
-    let expected: HashMap<_, _> = model.iter().map(|(cookie, since)| (SockCookie(*cookie), at(*since))).collect();
+    let expected: StuckSince = model.iter().map(|(cookie, since)| (SockCookie(*cookie), at(*since))).collect();
     assert_eq!(past.stuck_since, expected);
     assert!(model.len() > 5_000, "{}", model.len());
 }

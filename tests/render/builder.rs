@@ -58,6 +58,7 @@ impl Story {
             policy: &self.policy,
             owners,
             census: self.census,
+            memory: None,
             forecasts: Vec::new(),
             findings: self.findings,
             metrics,

@@ -4,7 +4,7 @@ pub(super) mod clock;
 mod lines;
 pub(super) mod points;
 
-use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -19,7 +19,7 @@ use super::stretch::{Stretch, milliseconds, system_time};
 use super::stuck;
 use super::tip::Tip;
 use super::{LastLook, Moment};
-use crate::model::past::Past;
+use crate::model::past::{Past, StuckSince};
 
 /// Reads everything that a look at this moment may be held against. One transaction around it makes it one moment's.
 pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault> {
@@ -46,7 +46,7 @@ pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault>
     if is_same_boot {
         let boot_clock = latest.boot_clock(stamp.clock, uptime);
         let stuck = stuck::read(connection, &tip)?;
-        past.stuck_since = HashMap::with_capacity(stuck.len());
+        past.stuck_since = StuckSince::with_capacity_and_hasher(stuck.len(), BuildHasherDefault::default());
         let since = stuck.into_iter().map(|socket| {
             let ago = boot_clock.saturating_sub(socket.since).max(0);
             (socket.cookie, system_time(stamp.clock.saturating_sub(ago)))
