@@ -20,6 +20,8 @@ pub struct Remembered {
     pub looks: Vec<Look>,
     /// Where it lies; `None` when it was put together for this once.
     pub file: Option<HistoryFile>,
+    /// What must be known before anything of it is believed: that it ends long ago.
+    pub caveat: Option<String>,
     /// What the reader should know of it: what was set aside, what was left out.
     pub notes: Vec<String>,
 }
@@ -52,6 +54,8 @@ pub struct Chronicle {
     pub last_verdict: Option<String>,
     /// Where it lies.
     pub file: Option<HistoryFile>,
+    /// What must be known before anything of it is believed: that it ends long ago.
+    pub caveat: Option<String>,
     /// What the reader should know of it.
     pub notes: Vec<String>,
     /// What it comes to.
@@ -134,7 +138,7 @@ impl Tone {
 /// cannot fail: what is not known yet is a value of its own.
 #[must_use]
 pub fn build(remembered: Remembered, at: SystemTime, since: Option<SystemTime>) -> Chronicle {
-    let Remembered { past, mut looks, file, notes } = remembered;
+    let Remembered { past, mut looks, file, caveat, notes } = remembered;
     let extent = extent(&looks);
     let mut lines = lines(&past, &looks, at);
     lines.sort_by(|a, b| a.is_gone().cmp(&b.is_gone()).then_with(|| a.forecast.by_urgency(&b.forecast)));
@@ -157,6 +161,7 @@ pub fn build(remembered: Remembered, at: SystemTime, since: Option<SystemTime>) 
         stuck: stuck(&past, at),
         last_verdict: past.last_verdict,
         file,
+        caveat,
         notes,
         tone,
         headline,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use tempfile::TempDir;
 
 use super::request::HistoryRequest;
@@ -55,7 +55,7 @@ pub(super) fn open(asked: &HistoryRequest) -> Result<Shelf> {
 pub(super) fn tell(shelf: &mut Shelf, since: Option<Since>) -> Result<Chronicle> {
     let Shelf { history, keeping, notes } = shelf;
     let last = history.last_look()?;
-    let (at, note) = match (&last, &keeping) {
+    let (at, caveat) = match (&last, &keeping) {
         (Some(last), Keeping::File) => moment(last.at, SystemTime::now()),
         (Some(last), Keeping::ForOnce(_)) => (last.at, None),
         (None, _) => (SystemTime::now(), None),
@@ -64,18 +64,14 @@ pub(super) fn tell(shelf: &mut Shelf, since: Option<Since>) -> Result<Chronicle>
     let looks = history.looks(..)?;
     let file = matches!(keeping, Keeping::File)
         .then(|| HistoryFile { path: history.path().to_owned(), bytes: history.bytes() });
-    let notes = history.notes().iter().cloned().chain(notes.drain(..)).chain(note).collect();
+    let notes = history.notes().iter().cloned().chain(notes.drain(..)).collect();
     let since = match since {
-        Some(Since::Ago(ago)) => Some(at.checked_sub(ago).ok_or_else(|| too_long_ago(ago))?),
+        // Nothing is remembered of before the clock's beginning.
+        Some(Since::Ago(ago)) => at.checked_sub(ago),
         Some(Since::At(moment)) => Some(moment),
         None => None,
     };
-    Ok(chronicle::build(Remembered { past, looks, file, notes }, at, since))
-}
-
-fn too_long_ago(ago: Duration) -> Error {
-    let message = format!("--since: {} ago there was no clock", span(ago));
-    Error::from(UsageError::new(message, "leave the option out to see all that is remembered"))
+    Ok(chronicle::build(Remembered { past, looks, file, caveat, notes }, at, since))
 }
 
 /// The moment that is told of, and what is to be said about it. Of a history that nobody has added to for a day, what was

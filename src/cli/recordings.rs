@@ -68,7 +68,7 @@ fn add(history: &mut History, recordings: &[Recording]) -> Result<(u64, u64)> {
         let host = &snapshot.host;
         let moment = Moment { at: snapshot.taken_at, boot_id: host.boot_id.as_deref(), uptime: host.uptime };
         let past = history.past(&moment)?;
-        let report = report::build(&snapshot, &query, &past, &policy);
+        let mut report = report::build(&snapshot, &query, &past, &policy);
         history.remember(&report.memory())?;
         added += 1;
     }

@@ -5,5 +5,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/strict.rs"]
+mod strict;
+
+mod command;
+mod machines;
+mod recordings;
 mod tables;
 mod world;

@@ -55,3 +55,8 @@ fn tables_look_as_expected() {
     let tones = stories.each_ref().map(|(_, story)| story.tone);
     assert_eq!(tones, [Tone::Wall, Tone::Wall, Tone::Steady, Tone::NotKnown, Tone::Wall, Tone::NotKnown]);
 }
+
+/// A number as the program groups it.
+pub fn grouped(number: u64) -> String {
+    closewatch::model::wording::count(number)
+}

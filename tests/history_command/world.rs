@@ -148,5 +148,5 @@ pub fn chronicle(looks: &[Memory], later: Duration, since: Option<SystemTime>) -
     let past = history.past(&moment).expect("reads");
     let looks = history.looks(..).expect("reads");
     let file = Some(HistoryFile { path: "/var/lib/closewatch/history.db".into(), bytes: 1_234_567 });
-    build(Remembered { past, looks, file, notes: Vec::new() }, moment.at, since)
+    build(Remembered { past, looks, file, caveat: None, notes: Vec::new() }, moment.at, since)
 }

@@ -35,7 +35,7 @@ struct Document<'a> {
     series: Vec<SeriesRow<'a>>,
     looks: Vec<LookRow<'a>>,
     remembered: RememberedRow<'a>,
-    notes: &'a [String],
+    notes: Vec<&'a str>,
 }
 
 #[derive(serde::Serialize)]
@@ -129,7 +129,7 @@ impl<'a> Document<'a> {
             series: chronicle.lines.iter().map(|line| SeriesRow::of(line, chronicle.at)).collect(),
             looks: chronicle.looks.iter().map(LookRow::of).collect(),
             remembered: RememberedRow::of(chronicle),
-            notes: &chronicle.notes,
+            notes: chronicle.caveat.iter().chain(&chronicle.notes).map(String::as_str).collect(),
         })
     }
 }

@@ -65,7 +65,8 @@ pub(super) fn plot(line: &Line, at: f64, width: usize) -> Option<Plot> {
         other_run: line.points.windows(2).any(|pair| pair[0].run != pair[1].run),
     };
     let mut lines: Vec<String> = rows.into_iter().map(|(name, cells)| joined(&name, labels, cells)).collect();
-    lines.extend(frame.axis(&line.points, ahead.map(|_| now), labels));
+    let name = if at > last.at { "now" } else { "last look" };
+    lines.extend(frame.axis(&line.points, ahead.map(|_| (now, name)), labels));
     Some(Plot { lines, signs })
 }
 
@@ -208,11 +209,11 @@ impl Frame {
     }
 
     /// The line of the zero, and the labels below it. `now` is told where something lies ahead of it.
-    fn axis(&self, points: &[Point], now: Option<f64>, labels: usize) -> [String; 2] {
+    fn axis(&self, points: &[Point], now: Option<(f64, &str)>, labels: usize) -> [String; 2] {
         let mut line = vec!['─'; self.n];
         let mut text = vec![' '; self.n];
         if let Some(now) = now {
-            self.mark(&mut line, &mut text, (now, "now"));
+            self.mark(&mut line, &mut text, now);
         }
         let step = step(self.to - self.from, self.n / LABEL);
         let mut tick = (self.from / step).ceil() * step;

@@ -33,6 +33,10 @@ pub(super) fn render(chronicle: &Chronicle, page: &Page, out: &mut impl Write) -
     let tone = chronicle.tone;
     sheet.labelled((0, 0), (tone.label(), of_tone(tone)), &chronicle.headline);
     sheet.blank();
+    if let Some(caveat) = &chronicle.caveat {
+        sheet.sentence(2, &format!("Note that {}.", printable(caveat)));
+        sheet.blank();
+    }
     write_expected(chronicle, &mut sheet);
     write_growth(chronicle, &mut sheet);
     write_plots(chronicle, &mut sheet);

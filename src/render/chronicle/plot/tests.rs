@@ -17,7 +17,7 @@ fn line(points: Vec<Point>, trend: Trend) -> Line {
     let now = *points.last().expect("points");
     let track = Track::Limit(LimitKind::FileMax, None);
     let forecast = Forecast { track, holder: None, now, n_looks: points.len() - 1, trend, stayed: Stayed::default() };
-    Line { forecast, points }
+    Line { forecast, holder: None, points }
 }
 
 fn growing(expected_s: f64) -> Trend {
@@ -41,17 +41,17 @@ fn a_leak_climbs_to_its_wall() {
     assert_eq!(
         lines,
         [
-            "1,000 ┤┄ limit ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄×┄",
-            "      │                                 ···",
-            "      │                              ···",
-            "      │                          ····",
-            "  500 ┤                  ░░░▂▃·",
-            "      │             ▁▃▄▆▇██████",
-            "      │        ▂▃▅▆████████████",
-            "      │   ▃▄▆▇█████████████████",
-            "      │▁▂▄█████████████████████",
-            "    0 └┬──────────┬────────┬───────────┬──",
-            "       5 Jan    12:00     now       6 Jan",
+            "1,000 ┤┄ limit ┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄×",
+            "      │                               ·····",
+            "      │                           ····",
+            "      │                      ·····",
+            "      │                    ··",
+            "  500 ┤               ▂▄▅▇█",
+            "      │          ▂▄▅▇██████",
+            "      │     ▂▄▅▇███████████",
+            "      │▂▄▅▇████████████████",
+            "    0 └┬──────────────────┬─────────────────",
+            "       5 Jan          last look",
         ],
         "{}",
         lines.join("\n")
@@ -91,8 +91,10 @@ fn no_line_is_wider_than_the_page_and_nothing_makes_it_panic() {
     let same = vec![point(0, 1.0, 0.0, None), point(0, 1.0, 0.0, None)];
     assert!(plot(&line(same, FLAT), START, 80).is_none());
     let gone = Trend { growth: Growth::Unknown(Why::Gone), wall: Wall::Unknown(Why::Gone) };
-    let ended = line(vec![point(0, 1.0, 0.0, None), point(5, 1.0, 0.0, None)], gone);
-    assert!(plot(&ended, START + 1e6, 80).expect("a plot").lines[8].contains("00:00") || ended.is_gone());
+    let mut ended = line(vec![point(0, 1.0, 0.0, None), point(5, 1.0, 0.0, None)], growing(60.0));
+    ended.forecast.trend = gone;
+    let drawn = plot(&ended, START + 1e6, 80).expect("a plot");
+    assert!(!drawn.signs.expected && drawn.lines[0].starts_with("10 ┤"), "{drawn:#?}");
 }
 
 #[test]
