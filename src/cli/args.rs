@@ -51,8 +51,8 @@ pub enum Command {
     /// Show what checks have remembered: what grows and when it meets its limit, with plots
     ///
     /// Growth is judged as check and report judge it: by ranks, apart for what is surely leaked and for what is in use, so that
-    /// neither a daily wave nor a restart is growth. What is not known yet is said to be so. Without `--from` nothing is
-    /// written.
+    /// neither a daily wave nor a restart is growth. What is not known yet is said to be so. The history is only read, unless
+    /// `--from` adds to it.
     History(PastArgs),
     /// Save all that a look sees, to be reported on elsewhere or later with `--from`
     ///

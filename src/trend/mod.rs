@@ -15,6 +15,7 @@
 //! 60,000 sockets in 30 days is called within nine hours, one of 60 a day within two days, a stair at its third step, use that
 //! grows after two and a half days; a leak that stops is no longer called within seven hours. From the third day on the time
 //! that is left is told to a tenth, in the last two days to six hours, and nine of ten ends lie within the interval.
+//! `tests/story.rs` has the same of months that went through the store: it calls no healthy service, and each leak.
 
 pub mod forecast;
 mod kendall;
