@@ -1,6 +1,7 @@
 //! One dump of sock_diag: a netlink socket, a request, and every datagram of the answer.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
@@ -24,9 +25,11 @@ pub(super) struct Walk {
     pub(super) states: StateMask,
     /// With tcp_info or without.
     pub(super) extensions: Extensions,
-    /// For how many rows to make room beforehand. Memory that is not written to costs nothing.
-    pub(super) room: usize,
 }
+
+/// Rows that several dumps fill at once, datagram by datagram: what is decoded is still in the processor's cache when it
+/// comes here, and needs not be moved again.
+pub(super) type SharedRows = Mutex<Vec<SocketRecord>>;
 
 /// Rows of one or more dumps.
 #[derive(Default)]
@@ -35,20 +38,6 @@ pub(super) struct Found {
     pub(super) rows: Vec<SocketRecord>,
     /// Those that did not.
     pub(super) unreadable: Unreadable,
-}
-
-impl Found {
-    /// These rows and those, in no particular order.
-    pub(super) fn append(&mut self, mut other: Self) {
-        // The list that has room for both stays where it is, or else the longer one.
-        let worth = |found: &Self| (found.rows.capacity() >= self.rows.len() + other.rows.len(), found.rows.len());
-        if worth(&other) > worth(self) {
-            std::mem::swap(&mut self.rows, &mut other.rows);
-        }
-        self.rows.append(&mut other.rows);
-        self.unreadable.unknown_state += other.unreadable.unknown_state;
-        self.unreadable.malformed += other.unreadable.malformed;
-    }
 }
 
 /// The kernel puts up to 32 KiB into one datagram (`netlink_recvmsg`); twice that is never filled.
@@ -78,15 +67,27 @@ impl Walker {
 
     /// One walk over both families; where the kernel refuses that, one each.
     pub(super) fn dump_tcp(&mut self, walk: &Walk, filter: Option<&Bytecode>) -> io::Result<Found> {
-        let Walk { states, extensions, room } = *walk;
-        let mut dump = |tables| self.dump_into(room, &DumpRequest { tables, states, extensions, filter });
+        let rows = SharedRows::default();
+        let unreadable = self.dump_tcp_into(&rows, walk, filter)?;
+        Ok(Found { rows: rows.into_inner().unwrap_or_else(PoisonError::into_inner), unreadable })
+    }
+
+    /// The same; the rows go to those of other walks. Returns what did not become a row.
+    pub(super) fn dump_tcp_into(
+        &mut self,
+        rows: &SharedRows,
+        walk: &Walk,
+        filter: Option<&Bytecode>,
+    ) -> io::Result<Unreadable> {
+        let Walk { states, extensions } = *walk;
+        let mut dump = |tables| self.dump_into(rows, &DumpRequest { tables, states, extensions, filter });
         match dump(Tables::Tcp) {
             Err(error) if error.kind() != io::ErrorKind::TimedOut => {}
             answer => return answer,
         }
-        let mut found = dump(Tables::TcpOf(Family::V4))?;
-        found.append(dump(Tables::TcpOf(Family::V6))?);
-        Ok(found)
+        let mut unreadable = dump(Tables::TcpOf(Family::V4))?;
+        unreadable += dump(Tables::TcpOf(Family::V6))?;
+        Ok(unreadable)
     }
 
     /// One dump, to its end.
@@ -94,21 +95,27 @@ impl Walker {
     /// # Errors
     /// When it does not come to its end, for whatever reason: what came before is thrown away.
     pub(super) fn dump(&mut self, request: &DumpRequest<'_>) -> io::Result<Found> {
-        self.dump_into(0, request)
+        let rows = SharedRows::default();
+        let unreadable = self.dump_into(&rows, request)?;
+        Ok(Found { rows: rows.into_inner().unwrap_or_else(PoisonError::into_inner), unreadable })
     }
 
-    fn dump_into(&mut self, room: usize, request: &DumpRequest<'_>) -> io::Result<Found> {
+    fn dump_into(&mut self, rows: &SharedRows, request: &DumpRequest<'_>) -> io::Result<Unreadable> {
         self.sequence += 1;
         self.limit_waiting()?;
         let bytes = encode_request(request, self.sequence);
         retry(|| self.socket.send(&bytes, 0))?;
-        let mut decoder = Decoder::new(self.netns, self.sequence).with_room(room);
-        while decoder.take(self.receive()?).map_err(io_error)? == Progress::More {
+        let mut decoder = Decoder::new(self.netns, self.sequence);
+        loop {
+            let progress = decoder.take(self.receive()?).map_err(io_error)?;
+            rows.lock().unwrap_or_else(PoisonError::into_inner).append(&mut decoder.rows);
+            if progress == Progress::Done {
+                return Ok(decoder.unreadable);
+            }
             if self.deadline.has_passed() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
-        Ok(Found { rows: decoder.rows, unreadable: decoder.unreadable })
     }
 
     /// All UNIX sockets.

@@ -191,7 +191,7 @@ fn read_inodes(with_tcp: bool, deadline: Deadline) -> Vec<u64> {
     let Ok(mut walker) = Walker::open(NetNsIndex(0), deadline) else { return inodes };
     inodes.extend(walker.dump_unix().into_iter().flatten().map(|socket| socket.inode));
     if with_tcp {
-        let walk = Walk { states: StateMask::ALL, extensions: Extensions::None, room: 0 };
+        let walk = Walk { states: StateMask::ALL, extensions: Extensions::None };
         let rows = walker.dump_tcp(&walk, None).map(|found| found.rows).unwrap_or_default();
         let open = rows.iter().filter(|row| !was_connected(row));
         inodes.extend(open.filter_map(|row| row.inode).map(|inode| inode.0));

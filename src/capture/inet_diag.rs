@@ -7,6 +7,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroI32;
+use std::ops::AddAssign;
 
 use netlink_packet_core::{
     DefaultNla, DoneBuffer, Emitable, ErrorBuffer, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_ALIGNTO, NLMSG_DONE, NLMSG_ERROR,
@@ -198,6 +199,13 @@ pub struct Unreadable {
     pub malformed: u64,
 }
 
+impl AddAssign for Unreadable {
+    fn add_assign(&mut self, other: Self) {
+        self.unknown_state += other.unknown_state;
+        self.malformed += other.malformed;
+    }
+}
+
 /// Collects the rows of one dump, datagram by datagram.
 #[derive(Debug)]
 pub struct Decoder {
@@ -214,12 +222,6 @@ impl Decoder {
     #[must_use]
     pub fn new(netns: NetNsIndex, sequence: u32) -> Self {
         Self { rows: Vec::new(), unreadable: Unreadable::default(), netns, sequence }
-    }
-
-    /// The same, with room for so many rows: they need not be moved while they grow.
-    #[must_use]
-    pub fn with_room(self, rows: usize) -> Self {
-        Self { rows: Vec::with_capacity(rows), ..self }
     }
 
     /// Takes one datagram.

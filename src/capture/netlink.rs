@@ -8,13 +8,14 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::PoisonError;
 use std::thread;
 
 use rustix::io::Errno;
 
 use crate::capture::Deadline;
 use crate::capture::bytecode::{Bytecode, Condition, Side, endpoints_of};
-use crate::capture::dump::{Found, Walk, Walker};
+use crate::capture::dump::{Found, SharedRows, Walk, Walker};
 use crate::capture::inet_diag::{DumpRequest, Extensions, Tables, Unreadable};
 use crate::capture::workers::spread;
 use crate::model::ports::EphemeralRange;
@@ -71,10 +72,11 @@ enum Errand {
     Mptcp,
 }
 
-/// What the walks have found so far. A walk that failed is an error; one that was never begun is none.
+/// What the walks of one thread have found so far beside rows. A walk that failed is an error; one that was never begun is
+/// none.
 #[derive(Default)]
 struct Gathered {
-    sockets: Vec<io::Result<Found>>,
+    unreadable: Vec<io::Result<Unreadable>>,
     explicit: Option<io::Result<Vec<SockCookie>>>,
     mptcp: Option<io::Result<HashMap<Inode, TcpState>>>,
 }
@@ -91,30 +93,31 @@ struct Gathered {
 pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     let kept = kept(asked);
     let errands = errands(asked);
+    let rows = SharedRows::new(Vec::with_capacity(usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM)));
     // A thread is in the network namespace of the one that starts it.
     let done = spread(&errands, asked.deadline, Gathered::default, |gathered, errand| {
-        gathered.run(errand, asked, kept.as_ref());
+        gathered.run(errand, asked, (kept.as_ref(), &rows));
     });
     if done.n_done < errands.len() {
         return Err(io::ErrorKind::TimedOut.into());
     }
     let mut all = Gathered::default();
     for gathered in done.gathered {
-        all.sockets.extend(gathered.sockets);
+        all.unreadable.extend(gathered.unreadable);
         all.explicit = all.explicit.or(gathered.explicit);
         all.mptcp = all.mptcp.or(gathered.mptcp);
     }
-    let mut found = Found::default();
-    for part in all.sockets {
-        found.append(part?);
+    let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut found = Found { rows, ..Found::default() };
+    for unreadable in all.unreadable {
+        found.unreadable += unreadable?;
     }
     let not_begun = || io::Error::from(io::ErrorKind::TimedOut);
     let extras = Extras {
         explicit: all.explicit.unwrap_or_else(|| Err(not_begun())),
         mptcp: all.mptcp.unwrap_or_else(|| Err(not_begun())),
     };
-    extras.mark(asked, &mut found.rows);
-    Ok(finish(found, &extras, Vec::new()))
+    Ok(finish(found, &extras, asked))
 }
 
 /// The walks, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up
@@ -135,19 +138,17 @@ fn errands(asked: &Asked<'_>) -> Vec<Errand> {
 }
 
 impl Gathered {
-    fn run(&mut self, errand: &Errand, asked: &Asked<'_>, kept: Option<&Condition>) {
-        let sockets = |walk: Walk, part: Option<&Condition>| {
-            asked.walker()?.dump_tcp(&walk, filter_of([part.cloned(), kept.cloned()]).as_ref())
+    fn run(&mut self, errand: &Errand, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
+        let mut walk = |states, extensions, part: Option<&Condition>| {
+            let filter = filter_of([part.cloned(), kept.cloned()]);
+            let walk = Walk { states, extensions };
+            let done = asked.walker().and_then(|mut walker| walker.dump_tcp_into(rows, &walk, filter.as_ref()));
+            self.unreadable.push(done);
         };
         match errand {
-            Errand::NotConnected => {
-                self.sockets.push(sockets(Walk { states: NOT_CONNECTED, extensions: Extensions::None, room: 0 }, None));
-            }
+            Errand::NotConnected => walk(NOT_CONNECTED, Extensions::None, None),
             Errand::Connections(part) => {
-                // Each half has room for both, so that they can be joined where one of them is.
-                let room = usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM);
-                let walk = Walk { states: StateMask::ALL.without(NOT_CONNECTED), extensions: Extensions::Info, room };
-                self.sockets.push(sockets(walk, part.as_ref()));
+                walk(StateMask::ALL.without(NOT_CONNECTED), Extensions::Info, part.as_ref());
             }
             Errand::Explicit => self.explicit = Some(read_explicit(asked)),
             Errand::Mptcp => self.mptcp = Some(read_mptcp(asked)),
@@ -156,9 +157,10 @@ impl Gathered {
 }
 
 /// Makes one table of what the walks have found.
-pub(super) fn finish(mut found: Found, extras: &Extras, mut gaps: Vec<Gap>) -> Table {
-    keep_latest(&mut found.rows);
-    gaps.extend(gaps_of(found.unreadable));
+pub(super) fn finish(mut found: Found, extras: &Extras, asked: &Asked<'_>) -> Table {
+    let cookies = extras.mark(asked, &mut found.rows);
+    keep_latest(&mut found.rows, cookies);
+    let mut gaps = gaps_of(found.unreadable);
     extras.report(&found.rows, &mut gaps);
     Table { sockets: found.rows, gaps }
 }
@@ -227,9 +229,12 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// Writes what they tell beside the rows that they tell it of.
-    pub(super) fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) {
+    /// Writes what they tell beside the rows that they tell it of. Returns the cookies of all rows, while they are at hand:
+    /// each pass over tens of thousands of rows costs a millisecond.
+    fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) -> Vec<SockCookie> {
+        let mut cookies = Vec::with_capacity(rows.len());
         for row in rows {
+            cookies.extend(row.cookie);
             let port = row.tuple.local.port;
             let in_range = asked.ephemeral.is_none_or(|range| range.contains(port));
             row.binding = match (row.kind, &self.explicit) {
@@ -247,6 +252,7 @@ impl Extras {
                 row.mptcp = states.get(&inode).copied();
             }
         }
+        cookies
     }
 
     /// Tells of those that could not be read.
@@ -274,7 +280,7 @@ impl Extras {
 pub(super) fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
     let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
     let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
-    let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None, room: 0 };
+    let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None };
     let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
     let mut cookies: Vec<_> = found.rows.iter().filter_map(|row| row.cookie).collect();
     cookies.sort_unstable();
@@ -309,8 +315,7 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
 /// not been; its cookie stays.
-fn keep_latest(rows: &mut Vec<SocketRecord>) {
-    let mut cookies: Vec<_> = rows.iter().filter_map(|row| row.cookie).collect();
+fn keep_latest(rows: &mut Vec<SocketRecord>, mut cookies: Vec<SockCookie>) {
     // Stable, since it makes use of runs: the kernel numbers sockets in the order in which they were first listed.
     cookies.sort();
     let doubled: Vec<_> = cookies.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
@@ -407,10 +412,13 @@ mod tests {
             row(5, Established),
             row(1, TimeWait),
         ];
-        keep_latest(&mut rows);
+        let cookies = |rows: &[SocketRecord]| rows.iter().filter_map(|row| row.cookie).collect::<Vec<_>>();
+        let all = cookies(&rows);
+        keep_latest(&mut rows, all);
         assert_eq!(rows, [row(2, LastAck), row(3, Listen), with_clocks, row(5, Established), row(1, TimeWait)]);
         let once = rows.clone();
-        keep_latest(&mut rows);
+        let all = cookies(&rows);
+        keep_latest(&mut rows, all);
         assert_eq!(rows, once);
     }
 

@@ -78,7 +78,10 @@ impl Place {
             Err(HistoryError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
                 Err(HistoryError::Missing { path: path.to_owned() })
             }
-            Ok(place) if place.metadata()?.is_none() => Err(HistoryError::Missing { path: place.path }),
+            // An empty file is one that nobody has come to write yet.
+            Ok(place) if place.metadata()?.is_none_or(|there| there.len() == 0 && !place.has_pages_ahead()) => {
+                Err(HistoryError::Missing { path: place.path })
+            }
             held => held,
         }
     }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use rusqlite::Connection;
 
-use super::bytes::NOT_UNDERSTOOD;
+use super::bytes::Torn;
 use super::fault::Fault;
 use super::names::Names;
 use super::past::ROW_MISSING;
@@ -72,7 +72,7 @@ fn read_stretches(connection: &Connection, table: &str, grain: Grain) -> Result<
     let mut stretches = Vec::new();
     while let Some(row) = rows.next()? {
         let first = row.get::<_, i64>(0)? as u64;
-        let body = row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?;
+        let body = row.get_ref(1)?.as_blob().map_err(|_| Torn)?;
         stretches.push(Stretch::read(grain, first, body)?);
     }
     Ok(stretches)

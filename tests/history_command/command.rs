@@ -92,6 +92,10 @@ fn what_cannot_be_read_is_refused_with_a_hint_and_left_alone() {
     let [line, hint] = refusal(&history(&dir.path().join("none.db"), &[]));
     assert!(line.contains("there is none yet") && hint.contains("`closewatch check` makes it"), "{line} {hint}");
 
+    let begun = dir.path().join("begun.db");
+    fs::write(&begun, "").expect("written");
+    assert!(refusal(&history(&begun, &[]))[0].contains("there is none yet"));
+
     let foreign = dir.path().join("foreign.db");
     Connection::open(&foreign).and_then(|db| db.execute_batch("CREATE TABLE other (x)")).expect("another database");
     let [line, hint] = refusal(&history(&foreign, &[]));
