@@ -3,10 +3,12 @@
 pub mod args;
 pub mod exit;
 mod guard;
+mod history;
 pub mod output;
 mod past;
 mod policy_file;
 mod ranges;
+mod recordings;
 pub mod request;
 pub mod terminal;
 pub mod usage;
@@ -20,12 +22,12 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result};
 use clap_complete::Shell;
 
-use self::args::{CheckArgs, CheckFormatArg, Command, IntegrateArgs, RecordArgs, ReportArgs};
+use self::args::{CheckArgs, CheckFormatArg, Command, IntegrateArgs, PastArgs, RecordArgs, ReportArgs};
 use self::exit::Exit;
 use self::guard::Voice;
 use self::output::{OutputError, Sink};
 use self::past::{Keeper, Purpose};
-use self::request::{CheckJob, NamesRequest, OutputRequest, RecordJob, ReportJob};
+use self::request::{CheckJob, NamesRequest, OutputRequest, PastJob, RecordJob, ReportJob};
 use self::usage::{Refusal, UsageError, closest};
 use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
@@ -56,6 +58,7 @@ pub fn run() -> ExitCode {
             None => report(&cli.report),
             Some(Command::Report(args)) => report(&args),
             Some(Command::Check(args)) => check(&args),
+            Some(Command::History(args)) => past(&args),
             Some(Command::Record(args)) => record(&args),
             Some(Command::Integrate(args)) => integrate(&args),
             Some(Command::Explain { topic }) => explain(topic.as_deref()),
@@ -146,6 +149,21 @@ fn time_was_up(limit: Duration) -> Gap {
         hides: Hides::Sockets,
         count: 1,
     }
+}
+
+/// Shows what is remembered.
+fn past(args: &PastArgs) -> Result<Exit> {
+    let job = PastJob::from_args(args)?;
+    let sink = Sink::open(job.output.file.as_deref())?;
+    let mut shelf = match job.from.as_slice() {
+        [] => history::open(&job.history)?,
+        from => recordings::remember(from, &job.history)?,
+    };
+    let chronicle = history::tell(&mut shelf, job.since)?;
+    let mut bytes = Vec::new();
+    render::chronicle::render(&chronicle, job.output.format, &terminal::page(&job.output), &mut bytes)
+        .context("writing the history")?;
+    deliver(sink, &bytes)
 }
 
 fn integrate(args: &IntegrateArgs) -> Result<Exit> {

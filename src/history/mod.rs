@@ -11,7 +11,6 @@
 mod bytes;
 mod fault;
 mod names;
-pub mod numbers;
 mod past;
 mod place;
 mod rows;
@@ -30,7 +29,8 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 pub use self::fault::{HistoryError, PlaceFault};
 pub use self::place::default_path;
-pub use self::rows::{Look, Program};
+pub use crate::model::look::{Look, Program};
+pub use crate::model::numbers;
 
 use self::fault::Fault;
 use self::names::Dictionary;
@@ -63,6 +63,17 @@ pub struct Moment<'a> {
     /// The boot; without it no socket is known again.
     pub boot_id: Option<&'a str>,
     /// Time since boot. With it a clock that was set within this boot misleads nobody.
+    pub uptime: Option<Duration>,
+}
+
+/// The look that was taken last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastLook {
+    /// When it began, by the clock then.
+    pub at: SystemTime,
+    /// Of which boot it was.
+    pub boot_id: Option<String>,
+    /// Time since that boot.
     pub uptime: Option<Duration>,
 }
 
@@ -158,6 +169,26 @@ impl History {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.place.path()
+    }
+
+    /// How many bytes the file has on the device, with what SQLite keeps beside it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.place.bytes()
+    }
+
+    /// The look that was taken last; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// As for [`History::past`].
+    pub fn last_look(&mut self) -> Result<Option<LastLook>, HistoryError> {
+        match self.reading(past::last_look) {
+            Err(fault) => {
+                self.give_up_damaged("reading", fault)?;
+                Ok(None)
+            }
+            Ok(last) => Ok(last),
+        }
     }
 
     /// What is known of the past at this moment.

@@ -78,7 +78,10 @@ impl Place {
             Err(HistoryError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
                 Err(HistoryError::Missing { path: path.to_owned() })
             }
-            Ok(place) if place.metadata()?.is_none() => Err(HistoryError::Missing { path: place.path }),
+            // An empty file is one that nobody has come to write yet.
+            Ok(place) if place.metadata()?.is_none_or(|there| there.len() == 0 && !place.has_pages_ahead()) => {
+                Err(HistoryError::Missing { path: place.path })
+            }
             held => held,
         }
     }
@@ -158,6 +161,12 @@ impl Place {
 
     fn companions(&self) -> impl Iterator<Item = PathBuf> + '_ {
         COMPANIONS.iter().map(|suffix| with_suffix(&self.path, suffix))
+    }
+
+    /// How many bytes the file and its companions have; what cannot be asked about has none.
+    pub(super) fn bytes(&self) -> u64 {
+        let files = std::iter::once(self.path.clone()).chain(self.companions());
+        files.filter_map(|file| fs::symlink_metadata(file).ok()).map(|there| there.len()).sum()
     }
 
     /// Whether something that was written ahead has not found its place in the file yet.

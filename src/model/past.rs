@@ -151,6 +151,17 @@ impl LimitKind {
             Self::TcpMem => "tcp_mem",
         }
     }
+
+    /// What there is a limit of, for people.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::FileMax => "the file handles of the host",
+            Self::Conntrack => "the entries for tracked connections",
+            Self::Orphans => "orphaned sockets",
+            Self::TcpMem => "the pages of TCP memory",
+        }
+    }
 }
 
 /// A limit that is no process's and no pool's own.

@@ -5,12 +5,12 @@ mod lines;
 pub(super) mod points;
 
 use std::hash::BuildHasherDefault;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use self::clock::{Stamp, straighten};
 use self::lines::Lines;
-use super::Moment;
 use super::bytes::Torn;
 use super::fault::Fault;
 use super::names::Names;
@@ -19,6 +19,7 @@ use super::stretch::{HOUR_MS, Stretch, milliseconds, system_time};
 use super::stuck;
 use super::tip::Tip;
 use super::upkeep::{HOURS_FOR_MS, MOST_LOOKS};
+use super::{LastLook, Moment};
 use crate::model::past::{Past, StuckSince};
 
 /// Reads everything that a look at this moment may be held against. One transaction around it makes it one moment's.
@@ -55,6 +56,18 @@ pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault>
         past.n_stuck = tip.n_stuck;
     }
     Ok(past)
+}
+
+/// When the last look was, and of which boot.
+pub(super) fn last_look(connection: &Connection) -> Result<Option<LastLook>, Fault> {
+    let Some(latest) = Tip::read(connection)?.latest else {
+        return Ok(None);
+    };
+    let boot_id = match latest.boot {
+        Some(boot) => Some(Names::read(connection)?.boot(boot)?.to_owned()),
+        None => None,
+    };
+    Ok(Some(LastLook { at: system_time(latest.clock), boot_id, uptime: latest.uptime.map(Duration::from_millis) }))
 }
 
 /// About how many hours and looks there are: counting the rows would cost as much as reading them.

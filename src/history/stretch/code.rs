@@ -3,8 +3,8 @@
 
 use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
-use super::super::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use super::{Head, LimitId, Stretch, leaked};
+use crate::model::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use crate::model::past::LimitKind;
 
 /// How many numbers stand for a spread.

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::fault::Fault;
 use super::names::{Dictionary, Name, NameId, Run};
-use super::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
+use crate::model::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use crate::model::past::{LimitKind, Memory, OtherMemory, PoolMemory, ProcessMemory};
 use crate::model::state::StateCounts;
 
