@@ -2,15 +2,15 @@
 //!
 //! `cargo bench --bench history` fills a store with three months by the hour and two days of a look every five minutes, of
 //! 32 processes and 32 pools whose numbers jump about all the time, and then opens, reads and writes it again and again.
-//! What it prints are medians.
 
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use closewatch::history::{Access, History, Moment};
+use closewatch::history::{Access, History, HistoryError, Moment};
 use closewatch::model::past::{MOST_STUCK, Memory};
+use rustix::time::{ClockId, clock_gettime};
 
 #[path = "../tests/history/sample.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests use the rest")]
@@ -24,7 +24,6 @@ const DAY: u64 = 86_400;
 const NOW: u64 = 92 * DAY;
 
 fn main() -> Outcome<()> {
-    let mut out = std::io::stdout().lock();
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("history.db");
     let mut numbers = sample::Numbers(1);
@@ -36,18 +35,23 @@ fn main() -> Outcome<()> {
     }
     let points = past(&mut History::open(&path, Access::ReadWrite)?, NOW)?;
     let kib = std::fs::metadata(&path)?.len() >> 10;
-    writeln!(out, "{kib} KiB, {points} points")?;
-    writeln!(out, "opening                      {:?}", median(|_| History::open(&path, Access::ReadWrite).map(drop))?)?;
-    writeln!(out, "opening, reading the past    {:?}", median(|_| open_and_read(&path))?)?;
+    writeln!(
+        std::io::stdout(),
+        "{kib} KiB, {points} points\n{:<44} {:>9} {:>9} {:>9}",
+        "",
+        "wall",
+        "processor",
+        "least"
+    )?;
+    time("opening", |_| History::open(&path, Access::ReadWrite).map(drop))?;
+    time("opening and reading the past", |_| read(&path, NOW))?;
     let busy: Vec<Memory> = (0..ROUNDS).map(|nth| sample::busy(NOW + nth * 300, &mut numbers)).collect();
-    writeln!(out, "opening, reading, remembering {:?}", median(|nth| check(&path, &busy[nth as usize]))?)?;
+    time("opening and remembering", |nth| write(&path, &busy[nth as usize]))?;
 
     let after = NOW + (ROUNDS + 1) * 300;
     let leaks: Vec<Memory> = (0..ROUNDS).map(|nth| leaking(after + nth * 300, nth)).collect();
-    let time = median(|nth| History::open(&path, Access::ReadWrite)?.remember(&leaks[nth as usize]).map(drop))?;
-    writeln!(out, "remembering {MOST_STUCK} stuck sockets, 100 of them new each time {time:?}")?;
-    writeln!(out, "opening, reading the past    {:?}", median(|_| open_and_read(&path))?)?;
-    Ok(())
+    time("the same, 65,536 stuck sockets, 100 of them new", |nth| write(&path, &leaks[nth as usize]))?;
+    time("opening and reading the past with these", |_| read(&path, after + ROUNDS * 300))
 }
 
 /// A look at which all sockets that can be kept are stuck, of which some are new.
@@ -57,34 +61,42 @@ fn leaking(seconds: u64, round: u64) -> Memory {
     Memory { n_stuck: stuck.len() as u64, stuck, ..sample::empty(seconds) }
 }
 
-fn past(history: &mut History, seconds: u64) -> Outcome<usize> {
-    let past = history.past(&Moment {
-        at: sample::at(seconds),
-        boot_id: Some(sample::BOOT),
-        uptime: Some(Duration::from_secs(DAY + seconds)),
-    })?;
+fn past(history: &mut History, seconds: u64) -> Result<usize, HistoryError> {
+    let uptime = Some(Duration::from_secs(DAY + seconds));
+    let past = history.past(&Moment { at: sample::at(seconds), boot_id: Some(sample::BOOT), uptime })?;
     Ok(past.series.iter().map(|series| series.points.len()).sum())
 }
 
-fn open_and_read(path: &Path) -> Outcome<()> {
-    past(&mut History::open(path, Access::ReadWrite)?, NOW).map(drop)
+fn read(path: &Path, seconds: u64) -> Result<(), HistoryError> {
+    past(&mut History::open(path, Access::ReadWrite)?, seconds).map(drop)
 }
 
-fn check(path: &Path, look: &Memory) -> Outcome<()> {
-    let mut history = History::open(path, Access::ReadWrite)?;
-    let seconds = look.taken_at.duration_since(SystemTime::UNIX_EPOCH)?.as_secs() - sample::START;
-    past(&mut history, seconds)?;
-    history.remember(look)?;
+fn write(path: &Path, look: &Memory) -> Result<(), HistoryError> {
+    History::open(path, Access::ReadWrite)?.remember(look).map(drop)
+}
+
+/// Prints the median of the times by the wall and by the processor, and the least by the wall. Only the second stands still
+/// when others use the machine; it does not count the waiting for the device.
+fn time<E>(what: &str, mut run: impl FnMut(u64) -> Result<(), E>) -> Outcome<()>
+where
+    E: Error + 'static,
+{
+    let (mut wall, mut processor) = (Vec::new(), Vec::new());
+    for nth in 0..ROUNDS {
+        let (start, used) = (Instant::now(), processor_time());
+        run(nth)?;
+        wall.push(start.elapsed());
+        processor.push(processor_time() - used);
+    }
+    wall.sort();
+    processor.sort();
+    let middle = wall.len() / 2;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{what:<44} {:>9.1?} {:>9.1?} {:>9.1?}", wall[middle], processor[middle], wall[0])?;
     Ok(())
 }
 
-fn median<E>(mut run: impl FnMut(u64) -> Result<(), E>) -> Result<Duration, E> {
-    let mut times = Vec::new();
-    for nth in 0..ROUNDS {
-        let start = Instant::now();
-        run(nth)?;
-        times.push(start.elapsed());
-    }
-    times.sort();
-    Ok(times[times.len() / 2])
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

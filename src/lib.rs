@@ -6,7 +6,7 @@
 //! | 5 | `main` | arguments in, exit status out |
 //! | 4 | [`cli`] | one arm per command; what was typed becomes what is meant |
 //! | 3 | [`capture`], [`history`], [`probe`], [`exec`], [`render`], [`integrate`] | the edges: reading the kernel, remembering, making the leak on purpose, watching a command, writing for readers, configuration for schedulers and monitoring; they never meet each other |
-//! | 2 | [`report`] | `build()`, the pure core on one screen |
+//! | 2 | [`report`], [`chronicle`] | `build()`, the pure core on one screen: of one look, and of all that is remembered |
 //! | 1 | [`attribution`], [`census`], [`trend`], [`diagnosis`] | pure; each may use those to its left |
 //! | 0 | [`model`] | the vocabulary, `std` only |
 //!
@@ -22,6 +22,7 @@
 pub mod attribution;
 pub mod capture;
 pub mod census;
+pub mod chronicle;
 pub mod cli;
 pub mod diagnosis;
 pub mod exec;

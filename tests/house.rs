@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u8, &[&str])] = &[
     ("trend", 1, &[]),
     ("diagnosis", 1, &["attribution", "census", "trend"]),
     ("report", 2, &[]),
+    ("chronicle", 2, &[]),
     ("capture", 3, &[]),
     ("probe", 3, &[]),
     ("exec", 3, &[]),

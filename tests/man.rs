@@ -32,7 +32,7 @@ const EXIT_STATUS: [(&str, &str); 5] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 11] = [
+const EXAMPLES: [(&str, &str); 13] = [
     (
         "closewatch probe drill --isolated",
         "Make a real leak in a namespace of its own, and confirm that check sees it.",
@@ -56,12 +56,25 @@ const EXAMPLES: [(&str, &str); 11] = [
         "For a monitoring system: a warning above 60 % of the ports to any destination and from 10 stuck sockets on.",
     ),
     (
+        "closewatch history --since 7d",
+        "What grew in the last week, as checks remember it, and when it meets its limit; -v draws every number.",
+    ),
+    (
+        "closewatch history --from /srv/recordings --format csv --output month.csv",
+        "The same of a folder of recordings, for a spreadsheet: a row for each number of each look.",
+    ),
+    (
         "closewatch integrate systemd --unit timer > /etc/systemd/system/closewatch.timer",
         "When systemd runs the check.",
     ),
 ];
 
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
+    (
+        "/var/lib/closewatch/history.db, ~/.local/state/closewatch/history.db",
+        "What checks remember: an SQLite file of 16 MiB at most. One that is damaged is set aside beside it, under a name with \
+         the date.",
+    ),
     (
         "/proc/net/tcp, /proc/net/tcp6",
         "Read instead of netlink when netlink is refused; the report says what that loses.",
@@ -78,7 +91,7 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-const NOTES: [&str; 5] = [
+const NOTES: [&str; 6] = [
     "closewatch runs as any user. Other users' processes are named only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; \
      to enter other network namespaces needs CAP_SYS_ADMIN, --exact CAP_NET_ADMIN. What is not seen is named under \
      COVERAGE.",
@@ -86,6 +99,9 @@ const NOTES: [&str; 5] = [
      closewatch runs), its Kubernetes pod, its container, the systemd service in it, a process in it. A namespace that \
      nothing but open sockets keeps, without a process, a mount or a descriptor of it, cannot be found.",
     "Nothing that is observed is changed.",
+    "history prints all times in UTC. Its CSV has a row for each number of each look, or hour of looks: the least, the \
+     greatest and the last of it, which are the same of a single look. What is not known is empty, and a name that a \
+     spreadsheet would take for a formula begins with an apostrophe.",
     "Colour is used when standard output is a terminal, TERM is not dumb and NO_COLOR is unset or empty. No state is \
      told by colour alone.",
     "On a terminal, tables leave out the columns that do not fit; a pipe or a file gets all columns, unless COLUMNS \
@@ -137,6 +153,8 @@ fn synopsis(roff: &mut Roff) {
     roff.text([bold("closewatch"), roman(" ["), bold("report"), roman("] ["), italic("OPTIONS"), roman("]")]);
     roff.control("br", []);
     roff.text([bold("closewatch check"), roman(" ["), italic("OPTIONS"), roman("]")]);
+    roff.control("br", []);
+    roff.text([bold("closewatch history"), roman(" ["), italic("OPTIONS"), roman("]")]);
     roff.control("br", []);
     roff.text([
         bold("closewatch integrate"),

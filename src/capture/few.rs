@@ -33,7 +33,7 @@ pub(super) fn are_few(sockstat: &SockStat) -> bool {
 pub(super) fn read_few(asked: &Asked<'_>, sockstat: &SockStat, has_mptcp: Option<bool>) -> io::Result<Table> {
     let nobody_is_connected = sockstat.inuse == 0 && sockstat.tw == 0;
     let states = if nobody_is_connected { NOT_CONNECTED } else { StateMask::ALL };
-    let mut found = asked.walker()?.dump_tcp(&Walk { states, extensions: Extensions::Info }, None)?;
+    let found = asked.walker()?.dump_tcp(&Walk { states, extensions: Extensions::Info }, None)?;
     let may_be_explicit = found.rows.iter().any(|row| {
         let in_range = asked.ephemeral.is_none_or(|range| range.contains(row.tuple.local.port));
         row.kind == SocketKind::Full && NAMED_OR_NOT.has(row.state) && in_range
@@ -42,6 +42,5 @@ pub(super) fn read_few(asked: &Asked<'_>, sockstat: &SockStat, has_mptcp: Option
         explicit: if may_be_explicit { read_explicit(asked) } else { Ok(Vec::new()) },
         mptcp: if has_mptcp == Some(false) { Ok(HashMap::new()) } else { read_mptcp(asked) },
     };
-    extras.mark(asked, &mut found.rows);
-    Ok(finish(found, &extras, Vec::new()))
+    Ok(finish(found, &extras, asked))
 }

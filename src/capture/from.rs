@@ -10,7 +10,7 @@ use super::recording::{self, RecordingError};
 use super::saved_text::{self, SavedTextError};
 use super::{CaptureError, Request, SnapshotSource};
 use crate::model::ports::EphemeralRange;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{Host, Snapshot};
 
 /// The largest file that is read. A recording of a million sockets has some 30 MiB, saved text of as many some 200.
 pub const MAX_FILE_BYTES: u64 = 512 << 20;
@@ -69,15 +69,37 @@ impl SnapshotSource for SavedLook {
                 snapshot.file.get_or_insert_default().name = name;
                 Ok(snapshot)
             }
-            Err(error) => {
-                let name = name.unwrap_or_else(|| "standard input".to_owned());
-                Err(CaptureError::From { name, error })
-            }
+            Err(error) => Err(CaptureError::From { name: self.name(), error }),
         }
     }
 }
 
+/// Of which moment and which host a recording is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// When the look began.
+    pub taken_at: SystemTime,
+    /// Which host.
+    pub host: Host,
+}
+
 impl SavedLook {
+    /// Where the look comes from, without reading all of it; `None` of what is no recording, and tells neither.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is a recording whose head cannot.
+    pub fn origin(&self) -> Result<Option<Origin>, CaptureError> {
+        let read = self.read_bytes().and_then(|(bytes, _)| {
+            let head = recording::is_recording(&bytes).then(|| recording::decode_head(&bytes)).transpose()?;
+            Ok(head.map(|(taken_at, host)| Origin { taken_at, host }))
+        });
+        read.map_err(|error| CaptureError::From { name: self.name(), error })
+    }
+
+    fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+    }
+
     /// The content, and when it was saved, as far as can be told.
     fn read_bytes(&self) -> Result<(Vec<u8>, SystemTime), FromError> {
         let mut bytes = Vec::new();

@@ -117,8 +117,7 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
         explicit: all.explicit.unwrap_or_else(|| Err(not_begun())),
         mptcp: all.mptcp.unwrap_or_else(|| Err(not_begun())),
     };
-    extras.mark(asked, &mut found.rows);
-    Ok(finish(found, &extras, Vec::new()))
+    Ok(finish(found, &extras, asked))
 }
 
 /// The walks, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up
@@ -158,9 +157,10 @@ impl Gathered {
 }
 
 /// Makes one table of what the walks have found.
-pub(super) fn finish(mut found: Found, extras: &Extras, mut gaps: Vec<Gap>) -> Table {
-    keep_latest(&mut found.rows);
-    gaps.extend(gaps_of(found.unreadable));
+pub(super) fn finish(mut found: Found, extras: &Extras, asked: &Asked<'_>) -> Table {
+    let cookies = extras.mark(asked, &mut found.rows);
+    keep_latest(&mut found.rows, cookies);
+    let mut gaps = gaps_of(found.unreadable);
     extras.report(&found.rows, &mut gaps);
     Table { sockets: found.rows, gaps }
 }
@@ -229,9 +229,12 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// Writes what they tell beside the rows that they tell it of.
-    pub(super) fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) {
+    /// Writes what they tell beside the rows that they tell it of. Returns the cookies of all rows, while they are at hand:
+    /// each pass over tens of thousands of rows costs a millisecond.
+    fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) -> Vec<SockCookie> {
+        let mut cookies = Vec::with_capacity(rows.len());
         for row in rows {
+            cookies.extend(row.cookie);
             let port = row.tuple.local.port;
             let in_range = asked.ephemeral.is_none_or(|range| range.contains(port));
             row.binding = match (row.kind, &self.explicit) {
@@ -249,6 +252,7 @@ impl Extras {
                 row.mptcp = states.get(&inode).copied();
             }
         }
+        cookies
     }
 
     /// Tells of those that could not be read.
@@ -311,8 +315,7 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
 /// not been; its cookie stays.
-fn keep_latest(rows: &mut Vec<SocketRecord>) {
-    let mut cookies: Vec<_> = rows.iter().filter_map(|row| row.cookie).collect();
+fn keep_latest(rows: &mut Vec<SocketRecord>, mut cookies: Vec<SockCookie>) {
     // Stable, since it makes use of runs: the kernel numbers sockets in the order in which they were first listed.
     cookies.sort();
     let doubled: Vec<_> = cookies.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
@@ -409,10 +412,13 @@ mod tests {
             row(5, Established),
             row(1, TimeWait),
         ];
-        keep_latest(&mut rows);
+        let cookies = |rows: &[SocketRecord]| rows.iter().filter_map(|row| row.cookie).collect::<Vec<_>>();
+        let all = cookies(&rows);
+        keep_latest(&mut rows, all);
         assert_eq!(rows, [row(2, LastAck), row(3, Listen), with_clocks, row(5, Established), row(1, TimeWait)]);
         let once = rows.clone();
-        keep_latest(&mut rows);
+        let all = cookies(&rows);
+        keep_latest(&mut rows, all);
         assert_eq!(rows, once);
     }
 

@@ -12,7 +12,7 @@ use crate::model::past::{
     ProcessMemory, Service, StuckMemory,
 };
 use crate::model::process::{Process, ProcessIndex};
-use crate::model::snapshot::{ProcessScan, Snapshot, Usage};
+use crate::model::snapshot::{Namespace, ProcessScan, Snapshot, Usage};
 use crate::model::socket::{NetNsIndex, SocketRecord};
 use crate::model::tuple::Endpoint;
 
@@ -167,9 +167,14 @@ fn limits(snapshot: &Snapshot) -> Vec<LimitMemory> {
     let conntrack = snapshot
         .namespaces
         .iter()
-        .map(|namespace| (LimitKind::Conntrack, Some(namespace.id.name.clone()), namespace.conntrack));
+        .map(|namespace| (LimitKind::Conntrack, Some(namespace.id.name.clone()), conntrack_limited(namespace)));
     let known = host.chain(conntrack).filter_map(|(kind, netns, usage)| Some((kind, netns, usage?)));
     known.map(|(kind, netns, Usage { used, limit })| LimitMemory { kind, netns, used, limit }).collect()
+}
+
+/// Zero is no limit (kernel `__nf_conntrack_alloc`), and so nothing that could be met.
+fn conntrack_limited(namespace: &Namespace) -> Option<Usage> {
+    namespace.conntrack.filter(|usage| usage.limit > 0)
 }
 
 type PoolKey = (NetNsIndex, IpAddr, Endpoint);

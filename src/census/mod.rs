@@ -312,7 +312,7 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) ->
         unowned: tally.unowned,
         strangers: tally.strangers,
         coverage: Coverage { elsewhere: ghosts::elsewhere(snapshot), ..tally.coverage },
-        pairs: pairs::find(snapshot, owners, query),
+        pairs: pairs::find(snapshot, owners, query, tally.any_closed),
         snat,
     }
 }

@@ -107,7 +107,12 @@ impl PairCensus {
 }
 
 /// Finds the pairs of which at least one end was asked for.
-pub(super) fn find(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Pairs {
+///
+/// Nothing is looked for where the count of all sockets, `any_closed`, has seen none that has closed.
+pub(super) fn find(snapshot: &Snapshot, owners: &Owners, query: &Query, any_closed: bool) -> Pairs {
+    if !any_closed {
+        return Pairs::default();
+    }
     let mut kept = Vec::new();
     let mut closed = Vec::new();
     for (index, socket) in snapshot.sockets.iter().enumerate() {
@@ -129,7 +134,7 @@ pub(super) fn find(snapshot: &Snapshot, owners: &Owners, query: &Query) -> Pairs
 }
 
 /// Whether the program at this end has closed, and the one at the other has not.
-fn has_closed(socket: &SocketRecord) -> bool {
+pub(super) fn has_closed(socket: &SocketRecord) -> bool {
     let waits = |state| matches!(state, TcpState::FinWait1 | TcpState::FinWait2);
     waits(socket.state) || socket.mptcp.is_some_and(waits)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::age::{self, Age};
 use super::hoard::{Hoard, keep_oldest, most_first};
+use super::pairs::has_closed;
 use super::{
     Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, StrangerCensus, Unowned,
 };
@@ -27,6 +28,8 @@ pub(super) struct Tally {
     pub(super) unowned: Unowned,
     pub(super) strangers: Vec<StrangerCensus>,
     pub(super) coverage: Coverage,
+    /// Whether any socket at all has closed and waits for its peer to close.
+    pub(super) any_closed: bool,
 }
 
 /// Counts every socket that the query takes.
@@ -55,6 +58,7 @@ struct Pass<'a> {
     unowned: Unowned,
     strangers: SocketMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>,
     coverage: Coverage,
+    any_closed: bool,
 }
 
 impl<'a> Pass<'a> {
@@ -77,11 +81,13 @@ impl<'a> Pass<'a> {
             unowned: Unowned::default(),
             strangers: SocketMap::default(),
             coverage: Coverage::default(),
+            any_closed: false,
         }
     }
 
     fn socket(&mut self, index: usize) {
         let socket = &self.snapshot.sockets[index];
+        self.any_closed |= has_closed(socket);
         if !self.query.selection.takes_socket(socket) {
             return;
         }
@@ -220,6 +226,7 @@ impl<'a> Pass<'a> {
             unowned: self.unowned,
             strangers: finish_strangers(self.strangers),
             coverage: self.coverage,
+            any_closed: self.any_closed,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`super::request`].
 
 mod check;
+mod history;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::check::{CheckArgs, CheckFormatArg, IntegrateArgs, TargetArg, UnitArg};
+pub use self::history::{PastArgs, PastFormatArg};
 use super::exec::ExecArgs;
 use super::probe_args::ProbeCommand;
 use super::usage::Refusal;
@@ -48,6 +50,12 @@ pub enum Command {
     /// policy` prints the defaults with their reasons. Permissions that are missing leave an OK alone, and are told; who wants
     /// to be UNKNOWN then asks for coverage (-w coverage=90%:).
     Check(Box<CheckArgs>),
+    /// Show what checks have remembered: what grows and when it meets its limit, with plots
+    ///
+    /// Growth is judged as check and report judge it: by ranks, apart for what is surely leaked and for what is in use, so that
+    /// neither a daily wave nor a restart is growth. What is not known yet is said to be so. The history is only read, unless
+    /// `--from` adds to it.
+    History(PastArgs),
     /// Save all that a look sees, to be reported on elsewhere or later with `--from`
     ///
     /// A recording holds observations: sockets, the processes that hold them with their names, executables, users and units,
@@ -69,7 +77,7 @@ pub enum Command {
     Exec(ExecArgs),
     /// Explain a topic; without one, list the topics
     Explain {
-        /// What to explain: json-schema, policy, a rule or a TCP state
+        /// What to explain: json-schema, history-json-schema, policy, a rule or a TCP state
         topic: Option<String>,
     },
     /// Print ready configuration for a scheduler or a monitoring system

@@ -4,6 +4,7 @@ pub mod args;
 pub mod exec;
 pub mod exit;
 mod guard;
+mod history;
 mod matrix_table;
 pub mod output;
 mod past;
@@ -11,6 +12,7 @@ mod policy_file;
 mod probe;
 pub mod probe_args;
 mod ranges;
+mod recordings;
 pub mod request;
 pub mod terminal;
 pub mod usage;
@@ -24,12 +26,12 @@ use std::time::Duration;
 use anyhow::{Context, Error, Result};
 use clap_complete::Shell;
 
-use self::args::{CheckArgs, CheckFormatArg, Command, IntegrateArgs, RecordArgs, ReportArgs};
+use self::args::{CheckArgs, CheckFormatArg, Command, IntegrateArgs, PastArgs, RecordArgs, ReportArgs};
 use self::exit::Exit;
 use self::guard::Voice;
 use self::output::{OutputError, Sink};
 use self::past::{Keeper, Purpose};
-use self::request::{CheckJob, NamesRequest, OutputRequest, RecordJob, ReportJob};
+use self::request::{CheckJob, NamesRequest, OutputRequest, PastJob, RecordJob, ReportJob};
 use self::usage::{Refusal, UsageError, closest};
 use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
@@ -65,6 +67,7 @@ pub fn run() -> ExitCode {
             None => report(&cli.report),
             Some(Command::Report(args)) => report(&args),
             Some(Command::Check(args)) => check(&args),
+            Some(Command::History(args)) => past(&args),
             Some(Command::Record(args)) => record(&args),
             Some(Command::Probe { scenario }) => probe::probe(&scenario),
             Some(Command::Exec(args)) => exec::exec(&args),
@@ -157,6 +160,21 @@ fn time_was_up(limit: Duration) -> Gap {
         hides: Hides::Sockets,
         count: 1,
     }
+}
+
+/// Shows what is remembered.
+fn past(args: &PastArgs) -> Result<Exit> {
+    let job = PastJob::from_args(args)?;
+    let sink = Sink::open(job.output.file.as_deref())?;
+    let mut shelf = match job.from.as_slice() {
+        [] => history::open(&job.history)?,
+        from => recordings::remember(from, &job.history)?,
+    };
+    let chronicle = history::tell(&mut shelf, job.since)?;
+    let mut bytes = Vec::new();
+    render::chronicle::render(&chronicle, job.output.format, &terminal::page(&job.output), &mut bytes)
+        .context("writing the history")?;
+    deliver(sink, &bytes)
 }
 
 fn integrate(args: &IntegrateArgs) -> Result<Exit> {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{
-    CheckArgs, CheckFormatArg, ColorArg, FormatArg, HistoryArgs, LookArgs, QueryArgs, RecordArgs, ReportArgs,
+    CheckArgs, CheckFormatArg, ColorArg, FormatArg, HistoryArgs, LookArgs, PastArgs, PastFormatArg, QueryArgs,
+    RecordArgs, ReportArgs,
 };
 use super::ranges;
 use super::usage::UsageError;
 use super::values::{
-    parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range, parse_snat_limit,
-    parse_states,
+    Since, parse_duration, parse_endpoints, parse_ephemeral_range, parse_netns, parse_pid, parse_port_range,
+    parse_since, parse_snat_limit, parse_states,
 };
 use crate::capture::from::SavedLook;
 use crate::capture::{Deadline, PortProbeChoice, ProcessChoice, Request};
@@ -18,7 +19,7 @@ use crate::census::Query;
 use crate::diagnosis::policy::{MissingPermission, Policy};
 use crate::model::ports::NamedPortRange;
 use crate::model::selection::Selection;
-use crate::render::{Detail, Format};
+use crate::render::{Detail, Format, chronicle};
 
 /// One report: what to look at, what to count, how to judge, how to print.
 #[derive(Debug)]
@@ -50,9 +51,9 @@ pub enum HistoryRequest {
 
 /// How and where to print.
 #[derive(Debug, PartialEq, Eq)]
-pub struct OutputRequest {
+pub struct OutputRequest<F = Format> {
     /// The format.
-    pub format: Format,
+    pub format: F,
     /// The file; `None` is standard output.
     pub file: Option<PathBuf>,
     /// When to use colour.
@@ -178,6 +179,43 @@ impl CheckJob {
             report: ReportJob { from, request, query, policy, history, output: read_check_output(args) },
             limit,
             quiet: args.quiet,
+        })
+    }
+}
+
+/// What is remembered, and how to show it.
+#[derive(Debug)]
+pub struct PastJob {
+    /// Which history to show, or to build.
+    pub history: HistoryRequest,
+    /// The recordings and folders to build it of; empty to show what is remembered.
+    pub from: Vec<PathBuf>,
+    /// Since when to show it.
+    pub since: Option<Since>,
+    /// How to print.
+    pub output: OutputRequest<chronicle::Format>,
+}
+
+impl PastJob {
+    /// Reads the values, and refuses what contradicts itself.
+    ///
+    /// # Errors
+    /// The first thing that cannot be acted on.
+    pub fn from_args(args: &PastArgs) -> Result<Self, UsageError> {
+        let asks_json = args.format.is_none_or(|format| format == PastFormatArg::Json);
+        refuse_contradictory_formats(args.json, asks_json)?;
+        if args.from.iter().any(|file| is_dash(file)) {
+            return Err(UsageError::new(
+                "--from: a history is built of files, and standard input is none",
+                "save the recording to a file; a folder of recordings can be named, too",
+            ));
+        }
+        let usual = if args.from.is_empty() { HistoryRequest::Usual } else { HistoryRequest::None };
+        Ok(Self {
+            history: args.history.clone().map_or(usual, HistoryRequest::File),
+            from: args.from.clone(),
+            since: args.since.as_deref().map(parse_since).transpose()?,
+            output: read_past_output(args),
         })
     }
 }
@@ -309,6 +347,20 @@ fn read_check_output(args: &CheckArgs) -> OutputRequest {
         file: args.output.clone().filter(|file| !is_dash(file)),
         color: args.color,
         detail: read_detail(args.verbose > 0),
+    }
+}
+
+fn read_past_output(args: &PastArgs) -> OutputRequest<chronicle::Format> {
+    let format = if args.json { PastFormatArg::Json } else { args.format.unwrap_or(PastFormatArg::Table) };
+    OutputRequest {
+        format: match format {
+            PastFormatArg::Table => chronicle::Format::Table,
+            PastFormatArg::Json => chronicle::Format::Json,
+            PastFormatArg::Csv => chronicle::Format::Csv,
+        },
+        file: args.output.clone().filter(|file| !is_dash(file)),
+        color: args.color,
+        detail: read_detail(args.verbose),
     }
 }
 

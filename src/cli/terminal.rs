@@ -9,7 +9,7 @@ use crate::render::{Color, Page};
 
 /// The page for this output. A file and a pipe have no width: nothing is left out there.
 #[must_use]
-pub fn page(output: &OutputRequest) -> Page {
+pub fn page<F>(output: &OutputRequest<F>) -> Page {
     let stdout = std::io::stdout();
     let terminal = output.file.is_none() && stdout.is_terminal();
     let var = |name| std::env::var_os(name);

@@ -2,7 +2,11 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 
 use super::args::{IntegrateArgs, TargetArg, UnitArg};
 use super::usage::{UsageError, closest};
@@ -41,6 +45,30 @@ pub(super) fn parse_duration(option: &str, text: &str) -> Result<Duration, Usage
         _ => return Err(refuse()),
     };
     number.checked_mul(seconds_each).map(Duration::from_secs).ok_or_else(refuse)
+}
+
+/// Since when something is to be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So long before the moment that is told of.
+    Ago(Duration),
+    /// Since this moment.
+    At(SystemTime),
+}
+
+/// Reads `3d`, `2026-02-14`, `2026-02-14T06:00` or `2026-02-14T06:00:00Z`; what names no offset is UTC.
+pub(super) fn parse_since(text: &str) -> Result<Since, UsageError> {
+    if let Ok(ago) = parse_duration("--since", text) {
+        return Ok(Since::Ago(ago));
+    }
+    let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|moment| moment.timestamp());
+    let moment = text.parse::<Timestamp>().ok().or_else(civil);
+    moment.map(|moment| Since::At(moment.into())).ok_or_else(|| {
+        UsageError::new(
+            format!("--since: `{text}` is neither a duration nor a moment"),
+            "write how long ago (90s, 12h, 3d), or a moment in UTC: 2026-02-14, 2026-02-14T06:00",
+        )
+    })
 }
 
 /// Reads which namespaces to look at: `all`, `current`, a pid, or a name. A number that no pid can have is an inode, which
@@ -357,6 +385,19 @@ mod tests {
         ] {
             let error = endpoints(wrong).expect_err(wrong);
             assert!(error.message.contains(what), "{wrong}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_read_in_utc_unless_it_says_otherwise() {
+        let at = |seconds| Ok(Since::At(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)));
+        assert_eq!(parse_since("3d"), Ok(Since::Ago(Duration::from_secs(3 * 86_400))));
+        assert_eq!(parse_since("2026-01-05"), at(1_767_571_200));
+        assert_eq!(parse_since("2026-01-05 06:00"), at(1_767_571_200 + 6 * 3600));
+        assert_eq!(parse_since("2026-01-05T06:00:30Z"), at(1_767_571_200 + 6 * 3600 + 30));
+        assert_eq!(parse_since("2026-01-05T06:00:00+02:00"), at(1_767_571_200 + 4 * 3600));
+        for wrong in ["", "yesterday", "2026-13-01", "5y", "-3d"] {
+            assert!(parse_since(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -4,7 +4,6 @@
 //! limit that is met first; the others are told where they stand.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use crate::census::memory::pool_name;
 use crate::census::pools::PortPool;
@@ -13,8 +12,9 @@ use crate::diagnosis::remedy;
 use crate::diagnosis::scene::{Scene, route};
 use crate::model::past::{LimitKind, Track};
 use crate::model::text::printable;
-use crate::model::wording::{count, percent, span};
+use crate::model::wording::{count, percent};
 use crate::trend::forecast::{Forecast, Stayed};
+use crate::trend::words::ahead;
 use crate::trend::{Growth, Kind, Rate, Wall};
 
 pub(super) fn judge(scene: &Scene<'_>) -> Vec<Finding> {
@@ -47,7 +47,7 @@ fn judge_one(scene: &Scene<'_>, forecast: &Forecast, rate: &Rate, subject: Subje
             Kind::Leak => Confidence::Certain,
             Kind::Use => Confidence::Likely,
         },
-        summary: format!("{} {}{}", what(scene, forecast), outlook(forecast), pace(rate)),
+        summary: format!("{} {}: {}", what(scene, forecast), forecast.trend.wall.outlook(), rate.pace()),
         details: details(scene, forecast),
         evidence,
         remedies: remedies(scene, &subject, rate.kind),
@@ -70,7 +70,7 @@ pub(super) fn gone_in(scene: &Scene<'_>, pool: &PortPool) -> String {
     let name = || pool_name(scene.snapshot, pool);
     let is_it = |forecast: &&Forecast| matches!(&forecast.track, Track::Ports(track) if *track == name());
     match scene.forecasts.iter().find(is_it).and_then(Forecast::eta_s).filter(|eta| *eta > 0.0) {
-        Some(eta) => format!(" are gone in about {}", in_words(eta)),
+        Some(eta) => format!(" are gone in about {}", ahead(eta)),
         None => String::new(),
     }
 }
@@ -99,37 +99,17 @@ pub(super) fn what(scene: &Scene<'_>, forecast: &Forecast) -> String {
             let place = scene.pool_named(name).map_or_else(String::new, |pool| scene.place(pool.netns));
             format!("the ports {}{place}", route(name.source, &name.destination))
         }
-        Track::Limit(LimitKind::FileMax, _) => "the file handles of the host".to_owned(),
-        Track::Limit(LimitKind::Orphans, _) => "orphaned sockets".to_owned(),
-        Track::Limit(LimitKind::TcpMem, _) => "the pages of TCP memory".to_owned(),
-        Track::Limit(LimitKind::Conntrack, _) => "the entries for tracked connections".to_owned(),
+        Track::Limit(kind, _) => kind.label().to_owned(),
     }
-}
-
-fn outlook(forecast: &Forecast) -> String {
-    match forecast.trend.wall {
-        Wall::Reached => "are used up".to_owned(),
-        Wall::In { expected_s, .. } => format!("are gone in about {}", in_words(expected_s)),
-        Wall::Unknown(_) | Wall::NoLimit | Wall::NotApproached => "grow".to_owned(),
-    }
-}
-
-fn pace(rate: &Rate) -> String {
-    let (number, unit) = match rate.per_hour {
-        slow if slow < 10.0 => (slow * 24.0, "day"),
-        fast if fast > 36_000.0 => (fast / 3600.0, "second"),
-        other => (other, "hour"),
-    };
-    format!(": {} more every {unit}, as seen over {}", count(number.round().max(1.0) as u64), span(rate.over))
 }
 
 fn details(scene: &Scene<'_>, forecast: &Forecast) -> Vec<String> {
     let mut details = Vec::new();
     if let Wall::In { earliest_s, latest_s, .. } = forecast.trend.wall {
-        let latest = latest_s.map_or_else(|| "no end that is known".to_owned(), in_words);
+        let latest = latest_s.map_or_else(|| "no end that is known".to_owned(), ahead);
         details.push(format!(
             "Between {} and {latest}: the growth of each pair of looks, 95 % of them.",
-            in_words(earliest_s)
+            ahead(earliest_s)
         ));
     }
     if let Track::Ports(name) = &forecast.track
@@ -159,10 +139,6 @@ fn remedies(scene: &Scene<'_>, subject: &Subject, kind: Kind) -> Vec<Remedy> {
         )],
         (_, Kind::Use) => vec![Remedy::new(When::Soon, "raise the limit, or find out what uses more every day")],
     }
-}
-
-fn in_words(seconds: f64) -> String {
-    span(Duration::try_from_secs_f64(seconds.max(1.0)).unwrap_or_default())
 }
 
 #[cfg(test)]

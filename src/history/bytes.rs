@@ -18,6 +18,17 @@ pub(super) enum Seal {
     Stuck = 6,
 }
 
+/// A row is not what this program writes, though its checksum may fit. It has no content: numbers are read by the hundred
+/// thousand, and each comes with the place for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Torn;
+
+impl From<Torn> for Fault {
+    fn from(Torn: Torn) -> Self {
+        Self::Damage("a row is not what was ever written")
+    }
+}
+
 /// A row that is being packed.
 #[derive(Debug, Default)]
 pub(super) struct Packer(Vec<u8>);
@@ -84,18 +95,22 @@ impl<'a> Unpacker<'a> {
     }
 
     #[inline]
-    pub(super) fn number(&mut self) -> Result<u64, Fault> {
+    pub(super) fn number(&mut self) -> Result<u64, Torn> {
         // Most numbers have one byte or two.
-        if let [low, rest @ ..] = self.0
-            && *low < 0x80
-        {
-            self.0 = rest;
-            return Ok(u64::from(*low));
+        match self.0 {
+            [low, rest @ ..] if *low < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(*low))
+            }
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(*low & 0x7F) | u64::from(*high) << 7)
+            }
+            _ => self.long_number(),
         }
-        self.long_number()
     }
 
-    fn long_number(&mut self) -> Result<u64, Fault> {
+    fn long_number(&mut self) -> Result<u64, Torn> {
         let mut number = 0;
         for (nth, byte) in self.0.iter().enumerate().take(10) {
             number |= u64::from(byte & 0x7F) << (7 * nth);
@@ -104,47 +119,48 @@ impl<'a> Unpacker<'a> {
                 return Ok(number);
             }
         }
-        Err(NOT_UNDERSTOOD)
+        Err(Torn)
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, Fault> {
+    #[inline]
+    pub(super) fn signed(&mut self) -> Result<i64, Torn> {
         let folded = self.number()?;
         Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
     }
 
-    pub(super) fn optional(&mut self) -> Result<Option<u64>, Fault> {
+    pub(super) fn optional(&mut self) -> Result<Option<u64>, Torn> {
         Ok(self.number()?.checked_sub(1))
     }
 
-    pub(super) fn flag(&mut self) -> Result<bool, Fault> {
+    pub(super) fn flag(&mut self) -> Result<bool, Torn> {
         match self.number()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(NOT_UNDERSTOOD),
+            _ => Err(Torn),
         }
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Fault> {
+    pub(super) fn text(&mut self) -> Result<String, Torn> {
         let length = self.number()? as usize;
-        let (text, rest) = self.0.split_at_checked(length).ok_or(NOT_UNDERSTOOD)?;
+        let (text, rest) = self.0.split_at_checked(length).ok_or(Torn)?;
         self.0 = rest;
-        String::from_utf8(text.to_vec()).map_err(|_| NOT_UNDERSTOOD)
+        String::from_utf8(text.to_vec()).map_err(|_| Torn)
     }
 
-    pub(super) fn byte_array<const N: usize>(&mut self) -> Result<[u8; N], Fault> {
+    pub(super) fn byte_array<const N: usize>(&mut self) -> Result<[u8; N], Torn> {
         if self.number()? != N as u64 {
-            return Err(NOT_UNDERSTOOD);
+            return Err(Torn);
         }
-        let (bytes, rest) = self.0.split_first_chunk().ok_or(NOT_UNDERSTOOD)?;
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(Torn)?;
         self.0 = rest;
         Ok(*bytes)
     }
 
     /// As many rows as the next number says. No more room is taken than the bytes that are left can fill.
-    pub(super) fn list<T>(&mut self, mut row: impl FnMut(&mut Self) -> Result<T, Fault>) -> Result<Vec<T>, Fault> {
+    pub(super) fn list<T>(&mut self, mut row: impl FnMut(&mut Self) -> Result<T, Torn>) -> Result<Vec<T>, Torn> {
         let count = self.number()? as usize;
         if count > self.0.len() {
-            return Err(NOT_UNDERSTOOD);
+            return Err(Torn);
         }
         let mut rows = Vec::with_capacity(count);
         for _ in 0..count {
@@ -154,13 +170,10 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Nothing may be left over.
-    pub(super) fn finish(self) -> Result<(), Fault> {
-        if self.0.is_empty() { Ok(()) } else { Err(NOT_UNDERSTOOD) }
+    pub(super) fn finish(self) -> Result<(), Torn> {
+        if self.0.is_empty() { Ok(()) } else { Err(Torn) }
     }
 }
-
-/// The checksum fits, and the content is not what this program writes.
-pub(super) const NOT_UNDERSTOOD: Fault = Fault::Damage("a row is not what was ever written");
 
 fn checksum(seal: Seal, id: u64, packed: &[u8]) -> u64 {
     let mut digest = CHECKSUM.digest();

@@ -11,7 +11,6 @@
 mod bytes;
 mod fault;
 mod names;
-pub mod numbers;
 mod past;
 mod place;
 mod rows;
@@ -30,13 +29,14 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 pub use self::fault::{HistoryError, PlaceFault};
 pub use self::place::default_path;
-pub use self::rows::{Look, Program};
+pub use crate::model::look::{Look, Program};
+pub use crate::model::numbers;
 
 use self::fault::Fault;
 use self::names::Dictionary;
 use self::place::{Identity, Place};
 use self::stretch::code::Grain;
-use self::stretch::{milliseconds, uptime_ms};
+use self::stretch::{milliseconds, system_time, uptime_ms};
 use self::tip::{Latest, Tip};
 use crate::model::past::{Memory, Past, Turnover};
 
@@ -63,6 +63,17 @@ pub struct Moment<'a> {
     /// The boot; without it no socket is known again.
     pub boot_id: Option<&'a str>,
     /// Time since boot. With it a clock that was set within this boot misleads nobody.
+    pub uptime: Option<Duration>,
+}
+
+/// The look that was taken last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastLook {
+    /// When it began, by the clock then.
+    pub at: SystemTime,
+    /// Of which boot it was.
+    pub boot_id: Option<String>,
+    /// Time since that boot.
     pub uptime: Option<Duration>,
 }
 
@@ -158,6 +169,26 @@ impl History {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.place.path()
+    }
+
+    /// How many bytes the file has on the device, with what SQLite keeps beside it.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.place.bytes()
+    }
+
+    /// The look that was taken last; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// As for [`History::past`].
+    pub fn last_look(&mut self) -> Result<Option<LastLook>, HistoryError> {
+        match self.reading(past::last_look) {
+            Err(fault) => {
+                self.give_up_damaged("reading", fault)?;
+                Ok(None)
+            }
+            Ok(last) => Ok(last),
+        }
     }
 
     /// What is known of the past at this moment.
@@ -339,13 +370,15 @@ fn remember_stuck(
     };
     let is_complete = |n_stuck: u64, known: u64| n_stuck <= known;
     let mut complete = is_complete(memory.n_stuck, memory.stuck.len() as u64);
+    let mut since = None;
     let seen = stuck::of_look(memory, boot_clock);
     if let Some(latest) = &same_boot {
+        since = Some(system_time(clock.saturating_sub(boot_clock.saturating_sub(latest.boot_clock))));
         complete &= is_complete(tip.n_stuck, tip.stuck_known);
         // Two checks at once may overtake each other on the way to the file. Only the time since boot tells that surely.
         if latest.by_uptime && latest.uptime > uptime && uptime.is_some() {
             let stuck::Turnover { same, new, gone } = stuck::only_compare(connection, tip, seen)?;
-            return Ok(Turnover { same, new, gone, complete });
+            return Ok(Turnover { since, same, new, gone, complete });
         }
     } else {
         stuck::forget(connection, tip)?;
@@ -354,5 +387,5 @@ fn remember_stuck(
     tip.n_stuck = memory.n_stuck;
     let by_uptime = same_boot.map_or(uptime.is_some(), |latest| latest.by_uptime);
     tip.latest = Some(Latest { boot, clock, uptime, verdict: memory.verdict.clone(), boot_clock, by_uptime });
-    Ok(Turnover { same, new, gone, complete })
+    Ok(Turnover { since, same, new, gone, complete })
 }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::bytes::{NOT_UNDERSTOOD, Packer, Seal, Unpacker, hash};
+use super::bytes::{Packer, Seal, Torn, Unpacker, hash};
 use super::fault::Fault;
 use crate::model::past::{PoolName, Service};
 use crate::model::process::ProcessKey;
@@ -76,28 +76,28 @@ impl Name {
         out.into_bytes()
     }
 
-    fn read(row: &mut Unpacker) -> Result<Self, Fault> {
+    fn read(row: &mut Unpacker) -> Result<Self, Torn> {
         Ok(match row.number()? {
             1 => Self::Boot(row.text()?),
             2 => Self::NetNs(row.text()?),
             3 => {
                 let name = row.text()?;
-                let mut part = || Ok::<_, Fault>((row.flag()?, row.text()?));
+                let mut part = || Ok::<_, Torn>((row.flag()?, row.text()?));
                 let [exe, unit, container] = [part()?, part()?, part()?].map(|(known, text)| known.then_some(text));
                 Self::Service(Service { name, exe, unit, container, netns: row.text()? })
             }
             4 => {
                 let (service, boot) = (row.number()?, row.optional()?);
-                let pid = u32::try_from(row.number()?).map_err(|_| NOT_UNDERSTOOD)?;
+                let pid = u32::try_from(row.number()?).map_err(|_| Torn)?;
                 Self::Run(Run { service, boot, key: ProcessKey { pid, start_ticks: row.number()? } })
             }
             5 => {
                 let netns = row.text()?;
                 let (source, address) = (read_address(row)?, read_address(row)?);
-                let port = u16::try_from(row.number()?).map_err(|_| NOT_UNDERSTOOD)?;
+                let port = u16::try_from(row.number()?).map_err(|_| Torn)?;
                 Self::Pool(PoolName { netns, source, destination: Endpoint { address, port } })
             }
-            _ => return Err(NOT_UNDERSTOOD),
+            _ => return Err(Torn),
         })
     }
 }
@@ -115,11 +115,11 @@ fn pack_address(out: &mut Packer, address: IpAddr) {
     }
 }
 
-fn read_address(row: &mut Unpacker) -> Result<IpAddr, Fault> {
+fn read_address(row: &mut Unpacker) -> Result<IpAddr, Torn> {
     match row.number()? {
         4 => Ok(IpAddr::from(row.byte_array::<4>()?)),
         6 => Ok(IpAddr::from(row.byte_array::<16>()?)),
-        _ => Err(NOT_UNDERSTOOD),
+        _ => Err(Torn),
     }
 }
 
@@ -140,7 +140,7 @@ impl Names {
         let mut names = HashMap::default();
         while let Some(row) = rows.next()? {
             let id = row.get::<_, i64>(0)? as u64;
-            names.insert(id, opened(id, row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?)?);
+            names.insert(id, opened(id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?);
         }
         Ok(Self(names))
     }
@@ -240,7 +240,7 @@ impl<'c> Dictionary<'c> {
         while let Some(row) = rows.next()? {
             let (id, used) = (row.get::<_, i64>(0)? as u64, row.get(1)?);
             // Names that strangers chose may be made to share a hash: the bytes decide.
-            if row.get_ref(2)?.as_blob().map_err(|_| NOT_UNDERSTOOD)? == sealed(packed, id) {
+            if row.get_ref(2)?.as_blob().map_err(|_| Torn)? == sealed(packed, id) {
                 return Ok(Some(Said { id, used }));
             }
         }

@@ -78,7 +78,10 @@ impl Place {
             Err(HistoryError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
                 Err(HistoryError::Missing { path: path.to_owned() })
             }
-            Ok(place) if place.metadata()?.is_none() => Err(HistoryError::Missing { path: place.path }),
+            // An empty file is one that nobody has come to write yet.
+            Ok(place) if place.metadata()?.is_none_or(|there| there.len() == 0 && !place.has_pages_ahead()) => {
+                Err(HistoryError::Missing { path: place.path })
+            }
             held => held,
         }
     }
@@ -160,6 +163,12 @@ impl Place {
         COMPANIONS.iter().map(|suffix| with_suffix(&self.path, suffix))
     }
 
+    /// How many bytes the file and its companions have; what cannot be asked about has none.
+    pub(super) fn bytes(&self) -> u64 {
+        let files = std::iter::once(self.path.clone()).chain(self.companions());
+        files.filter_map(|file| fs::symlink_metadata(file).ok()).map(|there| there.len()).sum()
+    }
+
     /// Whether something that was written ahead has not found its place in the file yet.
     pub(super) fn has_pages_ahead(&self) -> bool {
         fs::symlink_metadata(with_suffix(&self.path, "-wal")).is_ok_and(|there| there.len() > 0)
@@ -195,13 +204,7 @@ impl Place {
             return Ok(None);
         }
         let refused = |error| self.refused("setting aside the history", error);
-        let stamp = now.strftime(".damaged-%Y%m%d-%H%M%S").to_string();
-        let mut target = with_suffix(&self.path, &stamp);
-        let mut nth = 1;
-        while fs::symlink_metadata(&target).is_ok() {
-            nth += 1;
-            target = with_suffix(&self.path, &format!("{stamp}-{nth}"));
-        }
+        let target = self.fresh_name(&now.strftime(".damaged-%Y%m%d-%H%M%S").to_string());
         for companion in COMPANIONS {
             match fs::rename(with_suffix(&self.path, companion), with_suffix(&target, companion)) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(refused(error)),
@@ -213,9 +216,26 @@ impl Place {
         Ok(Some(target))
     }
 
-    /// A device that damages files must not be filled with them. What cannot be removed stays.
-    fn forget_oldest(&self) {
-        let Some(name) = self.path.file_name() else { return };
+    /// A name for a file that is set aside in this second. One that was set aside later sorts behind one that was before.
+    fn fresh_name(&self, stamp: &str) -> PathBuf {
+        let first = with_suffix(&self.path, stamp);
+        let same_second = |name: &OsString| {
+            let name = name.as_encoded_bytes();
+            first.file_name().is_some_and(|first| name.starts_with(first.as_encoded_bytes()))
+        };
+        match self.set_aside_before().iter().filter(|name| same_second(name)).count() {
+            0 => first,
+            _ => {
+                let taken = |nth: &u32| fs::symlink_metadata(with_suffix(&first, &format!("-{nth}"))).is_ok();
+                let last = (2..100).rev().find(taken).unwrap_or(1);
+                with_suffix(&first, &format!("-{}", last + 1))
+            }
+        }
+    }
+
+    /// The names of the files that were set aside, the oldest first.
+    fn set_aside_before(&self) -> Vec<OsString> {
+        let Some(name) = self.path.file_name() else { return Vec::new() };
         let mut prefix = name.to_owned();
         prefix.push(".damaged-");
         let entries = fs::read_dir(parent_of(&self.path)).into_iter().flatten().flatten();
@@ -225,7 +245,12 @@ impl Place {
         };
         let mut aside: Vec<OsString> = entries.map(|entry| entry.file_name()).filter(is_set_aside).collect();
         aside.sort();
-        for name in aside.iter().rev().skip(MOST_SET_ASIDE) {
+        aside
+    }
+
+    /// A device that damages files must not be filled with them. What cannot be removed stays.
+    fn forget_oldest(&self) {
+        for name in self.set_aside_before().iter().rev().skip(MOST_SET_ASIDE) {
             let path = self.path.with_file_name(name);
             for suffix in COMPANIONS.iter().chain(&[""]) {
                 let _ = fs::remove_file(with_suffix(&path, suffix));

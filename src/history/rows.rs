@@ -5,59 +5,15 @@ use std::time::SystemTime;
 
 use rusqlite::Connection;
 
-use super::bytes::NOT_UNDERSTOOD;
+use super::bytes::Torn;
 use super::fault::Fault;
 use super::names::Names;
-use super::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use super::past::ROW_MISSING;
 use super::past::clock::{Stamp, straighten};
 use super::stretch::code::Grain;
 use super::stretch::{Stretch, system_time};
 use super::tip::Tip;
-use crate::model::past::{LimitKind, PoolName, Service};
-use crate::model::process::ProcessKey;
-
-/// One look, or the looks of one hour.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Look {
-    /// When it began; of an hour, when its first look did.
-    pub began: SystemTime,
-    /// When the last look of the hour began.
-    pub ended: SystemTime,
-    /// How many looks it is: 1, or as many as the hour had.
-    pub looks: u64,
-    /// Of which boot the last look was.
-    pub boot_id: Option<String>,
-    /// The verdict of the last look.
-    pub verdict: String,
-    /// Whether holders were looked for, each time.
-    pub attributed: bool,
-    /// The namespaces; the states in the order of [`crate::model::state::TcpState::ALL`].
-    pub namespaces: Vec<(String, [Spread; 12])>,
-    /// The processes that were listed.
-    pub processes: Vec<(Program, ProcessNumbers)>,
-    /// What the others held together.
-    pub other_processes: OtherNumbers,
-    /// The pools that were listed.
-    pub pools: Vec<(PoolName, PoolNumbers)>,
-    /// What the others held together.
-    pub other_pools: OtherNumbers,
-    /// The limits that are nobody's own, each with its namespace.
-    pub limits: Vec<((LimitKind, Option<String>), LimitNumbers)>,
-    /// How many sockets were stuck in all.
-    pub n_stuck: Spread,
-}
-
-/// A program and the process that it was.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// Which program.
-    pub service: Service,
-    /// Which process, within its boot.
-    pub key: ProcessKey,
-    /// The number of the run, as in [`crate::model::past::Point::run`]. Zero is no run's.
-    pub run: u64,
-}
+use crate::model::look::{Look, Program};
 
 /// Reads the looks that touch the range, oldest first.
 pub(super) fn read(connection: &Connection, range: &impl RangeBounds<SystemTime>) -> Result<Vec<Look>, Fault> {
@@ -116,7 +72,7 @@ fn read_stretches(connection: &Connection, table: &str, grain: Grain) -> Result<
     let mut stretches = Vec::new();
     while let Some(row) = rows.next()? {
         let first = row.get::<_, i64>(0)? as u64;
-        let body = row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?;
+        let body = row.get_ref(1)?.as_blob().map_err(|_| Torn)?;
         stretches.push(Stretch::read(grain, first, body)?);
     }
     Ok(stretches)

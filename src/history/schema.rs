@@ -109,7 +109,13 @@ fn check(connection: &Connection) -> Result<(), Fault> {
     )?;
     let all: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if all == 0 && application == 0 && version == 0 {
-        return Ok(());
+        // SQLite takes a file that is cut within its first page for an empty one. Nobody writes to it while this is read.
+        let length = connection.path().and_then(|path| std::fs::symlink_metadata(path).ok()).map(|there| there.len());
+        return if length.is_some_and(|length| (1..512).contains(&length)) {
+            Err(Fault::Damage("it is cut within its first page"))
+        } else {
+            Ok(())
+        };
     }
     if application != APPLICATION_ID {
         return Err(if ours == 2 { Fault::Damage("its header says that it is not ours") } else { Fault::Foreign });

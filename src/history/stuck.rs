@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rusqlite::{Connection, params};
 
-use super::bytes::{NOT_UNDERSTOOD, Packer, Seal, Unpacker};
+use super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::fault::Fault;
 use super::past::ROW_MISSING;
 use super::tip::Tip;
@@ -53,7 +53,7 @@ fn read_rows(connection: &Connection, tip: &Tip) -> Result<(Vec<Stuck>, Vec<Row>
     let mut parts: Vec<(u64, Vec<Stuck>)> = Vec::new();
     while let Some(row) = found.next()? {
         let id = row.get::<_, i64>(0)? as u64;
-        parts.push((id, unpacked(id, row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?)?));
+        parts.push((id, unpacked(id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?));
     }
     // A row that was split has its halves at the two ends of the table.
     parts.sort_by_key(|(_, sockets)| sockets.first().map(|socket| socket.cookie.0));
@@ -71,7 +71,7 @@ fn unpacked(id: u64, sealed: &[u8]) -> Result<Vec<Stuck>, Fault> {
     let mut row = Unpacker::open(Seal::Stuck, id, sealed)?;
     let mut last = Stuck { cookie: SockCookie(0), since: 0 };
     let sockets = row.list(|row| {
-        let cookie = SockCookie(last.cookie.0.checked_add(row.number()?).ok_or(NOT_UNDERSTOOD)?);
+        let cookie = SockCookie(last.cookie.0.checked_add(row.number()?).ok_or(Torn)?);
         last = Stuck { cookie, since: last.since.wrapping_add(row.signed()?) };
         Ok(last)
     })?;
@@ -192,6 +192,3 @@ fn pieces(sockets: &[Stuck]) -> impl Iterator<Item = &[Stuck]> {
     let length = if sockets.len() > MOST_IN_ROW { MOST_IN_ROW / 2 } else { MOST_IN_ROW };
     sockets.chunks(length)
 }
-
-#[cfg(test)]
-mod tests;

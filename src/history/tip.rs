@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::bytes::{NOT_UNDERSTOOD, Packer, Seal, Unpacker};
+use super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::fault::Fault;
 use super::names::NameId;
 
@@ -80,7 +80,7 @@ impl Tip {
         let body: Vec<u8> = statement.query_row([], |row| row.get(0))?;
         let mut row = Unpacker::open(Seal::Tip, 1, &body)?;
         if row.number()? != VERSION {
-            return Err(NOT_UNDERSTOOD);
+            return Err(Torn.into());
         }
         let mut numbers = [0; 11];
         for number in &mut numbers {
@@ -141,7 +141,7 @@ impl Tip {
 }
 
 impl Latest {
-    fn read(row: &mut Unpacker) -> Result<Self, Fault> {
+    fn read(row: &mut Unpacker) -> Result<Self, Torn> {
         Ok(Self {
             boot: row.optional()?,
             clock: row.signed()?,

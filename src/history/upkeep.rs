@@ -2,12 +2,12 @@
 //!
 //! Age is told by the store's own life, not by the clock: a clock that is wrong for a moment must not cost three months.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::bytes::NOT_UNDERSTOOD;
+use super::bytes::Torn;
 use super::fault::Fault;
 use super::names::{Dictionary, NameId};
-use super::past::points;
+use super::past::points::Day;
 use super::stretch::code::Grain;
 use super::stretch::{HOUR_MS, Stretch};
 use super::tip::Tip;
@@ -17,15 +17,14 @@ const DAY_MS: u64 = 86_400_000;
 /// Looks are kept one by one for so long, and until the hour that they are in is over by it.
 pub(super) const LOOKS_FOR_MS: u64 = 2 * DAY_MS;
 
-/// Hours are kept for so long.
+/// Hours are kept for so long, and until the day that they lie with in one row is over by it.
 pub(super) const HOURS_FOR_MS: u64 = 90 * DAY_MS;
 
 /// At most so many looks are kept one by one: two days of a look every minute have 2,880.
 pub(super) const MOST_LOOKS: u64 = 4_096;
 
-/// At most so many are folded, and hours dropped, at once: a look must not wait long for the upkeep.
+/// At most so many are folded at once, and a day of hours dropped: a look must not wait long for the upkeep.
 const AT_ONCE: u64 = 512;
-const HOURS_AT_ONCE: u64 = 24;
 
 /// At most so many runs and pools an hour has. A host that starts new programs all the time would fill the store with them.
 const MOST_IN_HOUR: usize = 64;
@@ -49,8 +48,8 @@ pub(super) fn run(connection: &Connection, tip: &mut Tip, names: &mut Dictionary
     if tip.next_look - tip.first_look > MOST_LOOKS {
         changed |= fold(connection, tip, names, None)?;
     }
-    if tip.life > tip.first_hour_life + HOURS_FOR_MS && tip.first_hour_look < tip.first_look {
-        changed |= drop_hours(connection, tip, Some(tip.life - HOURS_FOR_MS))?;
+    if tip.life > tip.first_hour_life + HOURS_FOR_MS + DAY_MS {
+        changed |= drop_day(connection, tip, Some(tip.life - HOURS_FOR_MS))?;
     }
     if changed {
         forget_names(tip, names)?;
@@ -65,7 +64,7 @@ fn make_room(connection: &Connection, tip: &mut Tip, names: &mut Dictionary) -> 
         let made = if tip.look_bytes > tip.hour_bytes || !has_hours {
             fold(connection, tip, names, None)?
         } else {
-            drop_hours(connection, tip, None)?
+            drop_day(connection, tip, None)?
         };
         if !made {
             break;
@@ -138,7 +137,7 @@ fn read_look(connection: &Connection, id: u64) -> Result<(Stretch, u64), Fault> 
     let mut select = connection.prepare_cached("SELECT body FROM look WHERE id = ?1")?;
     let mut rows = select.query([id as i64])?;
     let row = rows.next()?.ok_or(super::past::ROW_MISSING)?;
-    let body = row.get_ref(0)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?;
+    let body = row.get_ref(0)?.as_blob().map_err(|_| Torn)?;
     Ok((Stretch::read(Grain::Look, id, body)?, body.len() as u64))
 }
 
@@ -149,7 +148,7 @@ fn last_hour(connection: &Connection) -> Result<Option<Stretch>, Fault> {
         return Ok(None);
     };
     let first = row.get::<_, i64>(0)? as u64;
-    Stretch::read(Grain::Hour, first, row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?).map(Some)
+    Stretch::read(Grain::Hour, first, row.get_ref(1)?.as_blob().map_err(|_| Torn)?).map(Some)
 }
 
 /// Leaves out what an hour has too many of. What is still there at the next look goes first, then what leaked most.
@@ -182,26 +181,48 @@ fn foremost<T>(mut ranked: Vec<((bool, u64, u64), T)>) -> Vec<T> {
 }
 
 fn write_hour(connection: &Connection, tip: &mut Tip, names: &Dictionary, hour: &Stretch) -> Result<(), Fault> {
-    let first = hour.head.first;
-    let bytes = [hour.packed(Grain::Hour), points::packed(hour)];
-    let before = hour_bytes(connection, first)?;
-    for (table, body) in ["hour", "hour_points"].into_iter().zip(&bytes) {
+    let (day, old_bytes) = match last_day(connection)? {
+        Some((day, bytes)) => match day.with(hour) {
+            Ok(day) => (day, bytes),
+            Err(_full) => (begun_with(hour)?, 0),
+        },
+        None => (begun_with(hour)?, 0),
+    };
+    let before = old_bytes + length(connection, "hour", hour.head.first)?;
+    let mut written = 0;
+    for (table, first, body) in
+        [("hour", hour.head.first, hour.packed(Grain::Hour)), ("hour_points", day.first(), day.packed())]
+    {
         let sql = format!("INSERT OR REPLACE INTO {table} (first, body) VALUES (?1, ?2)");
         connection.prepare_cached(&sql)?.execute(params![first as i64, body])?;
+        written += body.len() as u64;
     }
-    let written: usize = bytes.iter().map(Vec::len).sum();
-    tip.hour_bytes = (tip.hour_bytes + written as u64).saturating_sub(before);
-    if first == tip.first_hour_look {
+    tip.hour_bytes = (tip.hour_bytes + written).saturating_sub(before);
+    if hour.head.first == tip.first_hour_look {
         tip.first_hour_life = hour.head.life;
     }
     keep_names(names, hour)
 }
 
-fn hour_bytes(connection: &Connection, first: u64) -> Result<u64, Fault> {
-    let sql = "SELECT ifnull(sum(length(body)), 0) FROM \
-               (SELECT body FROM hour WHERE first = ?1 UNION ALL SELECT body FROM hour_points WHERE first = ?1)";
-    let bytes: i64 = connection.prepare_cached(sql)?.query_row([first as i64], |row| row.get(0))?;
-    Ok(bytes.max(0) as u64)
+fn begun_with(hour: &Stretch) -> Result<Day, Fault> {
+    Day::default().with(hour).map_err(|_| Torn.into())
+}
+
+fn last_day(connection: &Connection) -> Result<Option<(Day, u64)>, Fault> {
+    let mut select = connection.prepare_cached("SELECT first, body FROM hour_points ORDER BY first DESC LIMIT 1")?;
+    let mut rows = select.query([])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let first = row.get::<_, i64>(0)? as u64;
+    let body = row.get_ref(1)?.as_blob().map_err(|_| Torn)?;
+    Ok(Some((Day::read(first, body)?, body.len() as u64)))
+}
+
+fn length(connection: &Connection, table: &str, first: u64) -> Result<u64, Fault> {
+    let sql = format!("SELECT length(body) FROM {table} WHERE first = ?1");
+    let bytes: Option<i64> = connection.prepare_cached(&sql)?.query_row([first as i64], |row| row.get(0)).optional()?;
+    Ok(bytes.unwrap_or(0).max(0) as u64)
 }
 
 fn keep_names(names: &Dictionary, hour: &Stretch) -> Result<(), Fault> {
@@ -221,32 +242,37 @@ fn keep_names(names: &Dictionary, hour: &Stretch) -> Result<(), Fault> {
     said.into_iter().try_for_each(|id| names.keep(id, ended))
 }
 
-/// Drops the first hours, those that ended before the store was so old, or some of them. Whether there were such.
-fn drop_hours(connection: &Connection, tip: &mut Tip, until_life: Option<u64>) -> Result<bool, Fault> {
-    let mut dropped = 0;
-    while dropped < HOURS_AT_ONCE && tip.first_hour_look < tip.first_look {
-        let hour = read_hour(connection, tip.first_hour_look)?;
-        tip.first_hour_life = hour.head.life;
-        if until_life.is_some_and(|life| hour.head.life >= life) {
-            break;
-        }
-        tip.hour_bytes = tip.hour_bytes.saturating_sub(hour_bytes(connection, tip.first_hour_look)?);
-        for table in ["hour", "hour_points"] {
-            let sql = format!("DELETE FROM {table} WHERE first = ?1");
-            connection.prepare_cached(&sql)?.execute([tip.first_hour_look as i64])?;
-        }
-        tip.first_hour_look = hour.head.last + 1;
-        dropped += 1;
+/// Drops the first day of hours, if it ended before the store was so old, or whenever it ended. Whether there was one.
+fn drop_day(connection: &Connection, tip: &mut Tip, until_life: Option<u64>) -> Result<bool, Fault> {
+    if tip.first_hour_look == tip.first_look {
+        return Ok(false);
     }
+    let first = tip.first_hour_look;
+    let day = read_day(connection, first)?;
+    let Some(last) = day.hours.last() else {
+        return Err(Torn.into());
+    };
+    if until_life.is_some_and(|life| last.life >= life) {
+        return Ok(false);
+    }
+    let mut bytes = length(connection, "hour_points", first)?;
+    for hour in &day.hours {
+        bytes += length(connection, "hour", hour.first)?;
+        connection.prepare_cached("DELETE FROM hour WHERE first = ?1")?.execute([hour.first as i64])?;
+    }
+    connection.prepare_cached("DELETE FROM hour_points WHERE first = ?1")?.execute([first as i64])?;
+    tip.hour_bytes = tip.hour_bytes.saturating_sub(bytes);
+    tip.first_hour_look = last.last + 1;
     if tip.first_hour_look < tip.first_look {
-        tip.first_hour_life = read_hour(connection, tip.first_hour_look)?.head.life;
+        let next = read_day(connection, tip.first_hour_look)?;
+        tip.first_hour_life = next.hours.first().map_or(tip.first_hour_life, |hour| hour.life);
     }
-    Ok(dropped > 0)
+    Ok(true)
 }
 
-fn read_hour(connection: &Connection, first: u64) -> Result<Stretch, Fault> {
-    let mut select = connection.prepare_cached("SELECT body FROM hour WHERE first = ?1")?;
+fn read_day(connection: &Connection, first: u64) -> Result<Day, Fault> {
+    let mut select = connection.prepare_cached("SELECT body FROM hour_points WHERE first = ?1")?;
     let mut rows = select.query([first as i64])?;
     let row = rows.next()?.ok_or(super::past::ROW_MISSING)?;
-    Stretch::read(Grain::Hour, first, row.get_ref(0)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?)
+    Day::read(first, row.get_ref(0)?.as_blob().map_err(|_| Torn)?)
 }

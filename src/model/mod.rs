@@ -4,6 +4,8 @@
 //! observation or a request, never a conclusion, and what could not be observed is a [`snapshot::Gap`].
 
 pub mod ghost;
+pub mod look;
+pub mod numbers;
 pub mod past;
 pub mod ports;
 pub mod process;

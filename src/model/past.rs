@@ -151,6 +151,17 @@ impl LimitKind {
             Self::TcpMem => "tcp_mem",
         }
     }
+
+    /// What there is a limit of, for people.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::FileMax => "the file handles of the host",
+            Self::Conntrack => "the entries for tracked connections",
+            Self::Orphans => "orphaned sockets",
+            Self::TcpMem => "the pages of TCP memory",
+        }
+    }
 }
 
 /// A limit that is no process's and no pool's own.
@@ -257,9 +268,12 @@ pub struct Past {
     pub last_verdict: Option<String>,
 }
 
-/// What became of the stuck sockets since the last look that was remembered.
+/// What became of the stuck sockets since the last look of this boot that was remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Turnover {
+    /// When that look was, by the clock of this one. `None` when there was none, or when the boot is not known: then nothing
+    /// is known of sockets, and all count as new.
+    pub since: Option<SystemTime>,
     /// Stuck then and now.
     pub same: u64,
     /// Stuck now and not then.

@@ -19,6 +19,8 @@ const NAME: usize = 22;
 pub enum Topic {
     /// The JSON Schema of the JSON report.
     JsonSchema,
+    /// The JSON Schema of the JSON history.
+    HistoryJsonSchema,
     /// Every threshold with its reason.
     Policy,
     /// A rule.
@@ -30,7 +32,12 @@ pub enum Topic {
 impl Topic {
     /// Every topic by its name, as it is listed and typed.
     pub fn all() -> impl Iterator<Item = (String, Self)> {
-        let own = [("json-schema".to_owned(), Self::JsonSchema), ("policy".to_owned(), Self::Policy)];
+        let own = [
+            ("json-schema", Self::JsonSchema),
+            ("history-json-schema", Self::HistoryJsonSchema),
+            ("policy", Self::Policy),
+        ];
+        let own = own.map(|(name, topic)| (name.to_owned(), topic));
         let rules = RULES.iter().map(|entry| (dashed(entry.token), Self::Rule(entry.rule)));
         let states = TcpState::ALL.into_iter().map(|state| (dashed(state.token()), Self::State(state)));
         own.into_iter().chain(rules).chain(states)
@@ -52,6 +59,7 @@ pub fn explain(topic: Option<Topic>, page: &Page) -> String {
     match topic {
         None => write_topics(&mut sheet),
         Some(Topic::JsonSchema) => return schema::REPORT.to_owned(),
+        Some(Topic::HistoryJsonSchema) => return schema::HISTORY.to_owned(),
         Some(Topic::Policy) => write_policy(&mut sheet),
         Some(Topic::Rule(rule)) => write_rule(rule, &mut sheet),
         Some(Topic::State(state)) => write_state(state, &mut sheet),
@@ -64,6 +72,7 @@ fn write_topics(sheet: &mut Sheet) {
     sheet.blank();
     let mut entry = |name: &str, text: &str| sheet.labelled((2, NAME), (name, STRONG), text);
     entry("json-schema", "the JSON Schema of `closewatch report --json`");
+    entry("history-json-schema", "the JSON Schema of `closewatch history --json`");
     entry("policy", "every threshold with its reason");
     for rule in RULES {
         entry(&dashed(rule.token), rule.title);
@@ -137,7 +146,7 @@ mod tests {
 
     #[test]
     fn explanations_fit_the_page() {
-        for (name, topic) in Topic::all().filter(|(_, topic)| *topic != Topic::JsonSchema) {
+        for (name, topic) in Topic::all().filter(|(name, _)| !name.ends_with("json-schema")) {
             for line in explain(Some(topic), &PAGE).lines() {
                 assert!(line.chars().count() <= 80, "{name}: {line}");
             }

@@ -16,7 +16,7 @@ fn known(report: &Report<'_>) -> Option<String> {
     let looks = &report.past.looks;
     let began = report.snapshot.taken_at.duration_since(*looks.first()?).unwrap_or_default();
     let since = match report.history.turnover {
-        Some(Turnover { same, new, gone, complete }) if same + new + gone > 0 => {
+        Some(Turnover { same, new, gone, complete, .. }) if same + new + gone > 0 => {
             let all = if complete { "" } else { ", of those that could be remembered" };
             let (same, new, gone) = (count(same), count(new), count(gone));
             format!("; of the stuck sockets {same} are the same as at the last look, {new} new, {gone} gone{all}")

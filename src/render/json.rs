@@ -40,7 +40,7 @@ pub(super) fn render(report: &Report<'_>, out: &mut impl Write) -> io::Result<()
 
 /// Writes what a terminal could act on, or what would not be seen, as escapes of JSON. The names stay what they are to a parser.
 /// Everything that is not plain ASCII stands inside a string, so that the text is all there is to look at.
-fn without_invisible(text: String) -> String {
+pub(super) fn without_invisible(text: String) -> String {
     let visible = |c: char| c.is_ascii() && c != '\u{7f}' || c.escape_debug().len() == 1;
     if text.chars().all(visible) {
         return text;
@@ -232,7 +232,7 @@ fn coverage<'a>(report: &'a Report<'_>) -> CoverageRow<'a> {
 
 /// Every state with its count, under its token.
 #[derive(Clone, Copy)]
-struct States(StateCounts);
+pub(super) struct States(pub(super) StateCounts);
 
 impl Serialize for States {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

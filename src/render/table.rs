@@ -2,8 +2,8 @@
 
 mod coverage;
 pub(super) mod findings;
-mod grid;
-mod growth;
+pub(super) mod grid;
+pub(super) mod growth;
 mod listeners;
 mod metrics;
 mod namespaces;

@@ -1,5 +1,6 @@
 //! The present look put behind what is remembered, number by number, and what is to be expected of each.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
@@ -44,6 +45,12 @@ impl Forecast {
         }
     }
 
+    /// The order in which forecasts are told: the nearest wall first, then what grows, then the fullest.
+    #[must_use]
+    pub fn by_urgency(&self, other: &Self) -> Ordering {
+        rank(self).partial_cmp(&rank(other)).unwrap_or(Ordering::Equal)
+    }
+
     /// Whether what grows is surely leaked.
     #[must_use]
     pub fn is_leak(&self) -> bool {
@@ -78,8 +85,23 @@ pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
             Forecast { track: series.track, holder, now, n_looks, trend, stayed }
         })
         .collect();
-    forecasts.sort_by(|a, b| rank(a).partial_cmp(&rank(b)).unwrap_or(std::cmp::Ordering::Equal));
+    forecasts.sort_by(Forecast::by_urgency);
     forecasts
+}
+
+/// What is to be expected of a number whose last look is remembered already, asked at this moment in seconds since 1970;
+/// `None` without a look. Which sockets stayed is not known of it.
+#[must_use]
+pub fn of_remembered(series: &Series, at: f64) -> Option<Forecast> {
+    let now = *series.points.last()?;
+    Some(Forecast {
+        track: series.track.clone(),
+        holder: series.holder,
+        now,
+        n_looks: series.points.len() - 1,
+        trend: super::of(series, at),
+        stayed: Stayed::default(),
+    })
 }
 
 /// The stuck sockets of each process that were known before.
@@ -98,7 +120,6 @@ fn stayed(memory: &Memory, past: &Past) -> HashMap<ProcessKey, Stayed> {
     stayed
 }
 
-/// The order in which forecasts are told.
 fn rank(forecast: &Forecast) -> (f64, bool, f64) {
     let grows = matches!(forecast.trend.growth, Growth::Growing(_));
     let share = forecast.now.limit.map_or(0.0, |limit| forecast.now.used / limit.max(1.0));
@@ -185,7 +206,9 @@ fn goes_on(memory: &Memory, before: Option<ProcessKey>, (now, held): (Option<Pro
     }
 }
 
-fn unix_seconds(time: SystemTime) -> f64 {
+/// Seconds since 1970, as points have them.
+#[must_use]
+pub fn unix_seconds(time: SystemTime) -> f64 {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => since.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),

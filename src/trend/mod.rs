@@ -15,6 +15,7 @@
 //! 60,000 sockets in 30 days is called within nine hours, one of 60 a day within two days, a stair at its third step, use that
 //! grows after two and a half days; a leak that stops is no longer called within seven hours. From the third day on the time
 //! that is left is told to a tenth, in the last two days to six hours, and nine of ten ends lie within the interval.
+//! `tests/story.rs` has the same of months that went through the store: it calls no healthy service, and each leak.
 
 pub mod forecast;
 mod kendall;
@@ -25,7 +26,7 @@ mod rise;
 mod tests;
 mod usage;
 mod wall;
-mod words;
+pub mod words;
 
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ pub enum Why {
     FewJumps,
     /// The last look is more than a day old.
     Stale,
+    /// The last look did not list it any more: the program has ended, or the pool is empty.
+    Gone,
 }
 
 /// When a number meets its limit.

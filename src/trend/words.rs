@@ -39,7 +39,24 @@ impl Growth {
     }
 }
 
+/// Seconds ahead, as a span; what is met already is a second away.
+#[must_use]
+pub fn ahead(seconds: f64) -> String {
+    span(Duration::try_from_secs_f64(seconds.max(1.0)).unwrap_or_default())
+}
+
 impl Rate {
+    /// `83 more every hour, as seen over 24 h`; every day where it is slow, every second where it is fast.
+    #[must_use]
+    pub fn pace(&self) -> String {
+        let (number, unit) = match self.per_hour {
+            slow if slow < 10.0 => (slow * 24.0, "day"),
+            fast if fast > 36_000.0 => (fast / 3600.0, "second"),
+            other => (other, "hour"),
+        };
+        format!("{} more every {unit}, as seen over {}", count(number.round().max(1.0) as u64), span(self.over))
+    }
+
     fn sentence_part(&self) -> String {
         let what = match self.kind {
             Kind::Leak => "What is leaked grows",
@@ -89,6 +106,7 @@ impl Why {
             Self::Unclear => "unclear",
             Self::FewJumps => "few_jumps",
             Self::Stale => "stale",
+            Self::Gone => "gone",
         }
     }
 
@@ -103,6 +121,7 @@ impl Why {
             Self::Unclear => "it has risen, and that may be chance or a wave",
             Self::FewJumps => "it rose in one jump or two, and only a third would show a rhythm",
             Self::Stale => "the last look is more than a day old",
+            Self::Gone => "the last look did not list it any more",
         }
     }
 }
@@ -129,6 +148,16 @@ impl Wall {
             Self::NotApproached => "not approached",
             Self::Reached => "reached",
             Self::In { .. } => "ahead",
+        }
+    }
+
+    /// What becomes of the many things that are limited: `are gone in about 9 days`.
+    #[must_use]
+    pub fn outlook(&self) -> String {
+        match self {
+            Self::Reached => "are used up".to_owned(),
+            Self::In { expected_s, .. } => format!("are gone in about {}", ahead(*expected_s)),
+            Self::Unknown(_) | Self::NoLimit | Self::NotApproached => "grow".to_owned(),
         }
     }
 

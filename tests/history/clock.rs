@@ -104,7 +104,7 @@ fn without_a_boot_no_socket_is_known_again() {
     for seconds in [0, 300] {
         let memory = Memory { stuck: vec![stuck(1, 60)], n_stuck: 1, boot_id: None, ..empty(seconds) };
         let remembered = history.remember(&memory).expect("remembers");
-        assert_eq!((remembered.same, remembered.new), (0, 1));
+        assert_eq!((remembered.since, remembered.same, remembered.new), (None, 0, 1));
     }
     let past = history.past(&Moment { at: at(600), boot_id: None, uptime: None }).expect("reads");
     assert!(past.stuck_since.is_empty());
@@ -119,7 +119,8 @@ fn a_socket_is_not_older_for_a_clock_that_was_set() {
     let with_socket =
         |clock: u64, up: u64, age: u64| Memory { stuck: vec![stuck(1, age)], n_stuck: 1, ..look(clock, Some(up), 1) };
     history.remember(&with_socket(1_000, 1_000, 100)).expect("remembers");
-    history.remember(&with_socket(1_300 + day, 1_300, 400)).expect("remembers");
+    let remembered = history.remember(&with_socket(1_300 + day, 1_300, 400)).expect("remembers");
+    assert_eq!(remembered.since, Some(at(1_000 + day)), "300 s ago");
     let uptime = Some(Duration::from_secs(day + 1_600));
     let now = Moment { at: at(1_600 + day), boot_id: Some(super::sample::BOOT), uptime };
     let past = history.past(&now).expect("reads");

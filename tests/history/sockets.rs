@@ -18,18 +18,19 @@ fn look(seconds: u64, sockets: &[(u64, u64)]) -> Memory {
 fn what_stays_what_comes_and_what_goes_is_told_and_a_socket_keeps_its_moment() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut history = open(&dir.path().join("history.db"));
-    let all = |same, new, gone| Turnover { same, new, gone, complete: true };
-    assert_eq!(history.remember(&look(1_000, &[(30, 60), (10, 90)])).expect("remembers"), all(0, 2, 0));
+    let all = |since, same, new, gone| Turnover { since: Some(at(since)), same, new, gone, complete: true };
+    let first = Turnover { since: None, same: 0, new: 2, gone: 0, complete: true };
+    assert_eq!(history.remember(&look(1_000, &[(30, 60), (10, 90)])).expect("remembers"), first);
     // 10 tells a little less, 30 a lot more.
     let turnover = history.remember(&look(1_300, &[(10, 70), (20, 65), (30, 900)])).expect("remembers");
-    assert_eq!(turnover, all(2, 1, 0));
+    assert_eq!(turnover, all(1_000, 2, 1, 0));
     let past = past_at(&mut history, 1_600);
     let since: StuckSince =
         [(10, 910), (20, 1_235), (30, 400)].map(|(cookie, s)| (SockCookie(cookie), at(s))).into_iter().collect();
     assert_eq!(past.stuck_since, since);
-    assert_eq!(history.remember(&look(1_600, &[(20, 300)])).expect("remembers"), all(1, 0, 2));
+    assert_eq!(history.remember(&look(1_600, &[(20, 300)])).expect("remembers"), all(1_300, 1, 0, 2));
     assert_eq!(past_at(&mut history, 1_700).stuck_since.len(), 1);
-    assert_eq!(history.remember(&look(1_900, &[])).expect("remembers"), all(0, 0, 1));
+    assert_eq!(history.remember(&look(1_900, &[])).expect("remembers"), all(1_600, 0, 0, 1));
     assert!(past_at(&mut history, 2_000).stuck_since.is_empty());
 }
 
@@ -69,8 +70,9 @@ fn a_long_leak_is_kept_as_a_plain_map_would() {
         let sockets: Vec<(u64, u64)> = model.iter().map(|(cookie, since)| (*cookie, seconds - since)).collect();
         let turnover = open(&path).remember(&look(seconds, &sockets)).expect("remembers");
         let same = model.keys().filter(|cookie| before.contains_key(cookie)).count() as u64;
-        let expected =
-            Turnover { same, new: model.len() as u64 - same, gone: before.len() as u64 - same, complete: true };
+        let since = seconds.checked_sub(300).map(at);
+        let (new, gone) = (model.len() as u64 - same, before.len() as u64 - same);
+        let expected = Turnover { since, same, new, gone, complete: true };
         assert_eq!(turnover, expected, "round {round}");
     }
     let past = past_at(&mut open(&path), 60 * 300);

@@ -69,9 +69,14 @@ impl Service {
         self
     }
 
+    /// Every look at it.
+    pub(crate) fn looks(&self) -> &[Point] {
+        &self.looks
+    }
+
     /// When that look was.
     pub(crate) fn at(&self, look: usize) -> f64 {
-        self.looks[look].at
+        self.looks()[look].at
     }
 
     /// When all that there is was first in use.

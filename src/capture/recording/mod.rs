@@ -26,7 +26,7 @@ use serde::Serialize;
 
 pub use self::frame::is_recording;
 use self::frame::{FrameError, Kind, Writer};
-pub use self::read::decode;
+pub use self::read::{decode, decode_head};
 use self::rows::{AnswerRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
 use crate::model::snapshot::{Names, Snapshot};
 

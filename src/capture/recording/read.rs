@@ -1,6 +1,7 @@
 //! From sections back to a snapshot, or to as much of it as is whole.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 
@@ -11,7 +12,7 @@ use super::{
 };
 use crate::model::ghost::GhostScan;
 use crate::model::process::{Holding, Process};
-use crate::model::snapshot::{Gap, Hides, Namespace, RecordingNote, SavedFile, Snapshot};
+use crate::model::snapshot::{Gap, Hides, Host, Namespace, RecordingNote, SavedFile, Snapshot};
 use crate::model::socket::SocketRecord;
 use crate::model::wording::count;
 
@@ -35,6 +36,29 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, RecordingError> {
         }
     }
     found.into_snapshot()
+}
+
+/// When a recorded look was taken, and on which host: read from the head alone.
+///
+/// # Errors
+/// When it is no recording of this version, or its head cannot be read.
+pub fn decode_head(bytes: &[u8]) -> Result<(SystemTime, Host), RecordingError> {
+    let mut reader = Reader::open(bytes)?;
+    let mut found = Found::default();
+    while found.head.is_none()
+        && let Some(section) = reader.next_section()?
+    {
+        match section {
+            Ok(section) => found.take(&section)?,
+            Err(fault) => {
+                found.faults.insert(fault);
+            }
+        }
+    }
+    let why = || if found.faults.is_empty() { "the recording is cut short".to_owned() } else { found.why() };
+    let head = found.head.as_ref().ok_or_else(|| RecordingError::PartLost { part: "head", why: why() })?;
+    let about = head.about().ok_or(RecordingError::Contradiction("its head has a time that no clock shows"))?;
+    Ok((about.taken_at, about.host))
 }
 
 /// After so many rows of one section that are not understood, no more of them are tried.

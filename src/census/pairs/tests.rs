@@ -1,4 +1,4 @@
-use super::{EndHolder, FinWaits, Pairs, find};
+use super::{EndHolder, FinWaits, Pairs, find, has_closed};
 use crate::attribution;
 use crate::census::pools::tests::{host, socket};
 use crate::census::{Direction, Query};
@@ -48,7 +48,7 @@ fn process(snapshot: &mut Snapshot, pid: u32, sockets: &[usize]) -> ProcessIndex
 fn pairs_of(snapshot: &Snapshot, selection: Selection) -> Pairs {
     let query =
         Query { selection, port_ranges: Vec::new(), stuck_after: std::time::Duration::from_secs(60), snat_limit: None };
-    find(snapshot, &attribution::join(snapshot), &query)
+    find(snapshot, &attribution::join(snapshot), &query, snapshot.sockets.iter().any(has_closed))
 }
 
 fn pairs(snapshot: &Snapshot) -> Pairs {

@@ -5,19 +5,21 @@ mod lines;
 pub(super) mod points;
 
 use std::hash::BuildHasherDefault;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use self::clock::{Stamp, straighten};
 use self::lines::Lines;
-use super::Moment;
-use super::bytes::NOT_UNDERSTOOD;
+use super::bytes::Torn;
 use super::fault::Fault;
 use super::names::Names;
 use super::stretch::code::Grain;
-use super::stretch::{Stretch, milliseconds, system_time};
+use super::stretch::{HOUR_MS, Stretch, milliseconds, system_time};
 use super::stuck;
 use super::tip::Tip;
+use super::upkeep::{HOURS_FOR_MS, MOST_LOOKS};
+use super::{LastLook, Moment};
 use crate::model::past::{Past, StuckSince};
 
 /// Reads everything that a look at this moment may be held against. One transaction around it makes it one moment's.
@@ -30,7 +32,7 @@ pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault>
     let last_boot = latest.boot.map(|boot| names.boot(boot)).transpose()?;
     let is_same_boot = now.boot_id.is_some() && now.boot_id == last_boot;
     let boot = latest.boot.filter(|_| is_same_boot);
-    let mut lines = Lines::new(&names, boot);
+    let mut lines = Lines::new(&names, boot, expected_steps(&tip));
     read_hours(connection, &tip, &mut lines)?;
     read_looks(connection, &tip, &mut lines)?;
     let uptime = now.uptime.map(|uptime| uptime.as_millis() as u64).filter(|_| is_same_boot);
@@ -56,6 +58,25 @@ pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault>
     Ok(past)
 }
 
+/// When the last look was, and of which boot.
+pub(super) fn last_look(connection: &Connection) -> Result<Option<LastLook>, Fault> {
+    let Some(latest) = Tip::read(connection)?.latest else {
+        return Ok(None);
+    };
+    let boot_id = match latest.boot {
+        Some(boot) => Some(Names::read(connection)?.boot(boot)?.to_owned()),
+        None => None,
+    };
+    Ok(Some(LastLook { at: system_time(latest.clock), boot_id, uptime: latest.uptime.map(Duration::from_millis) }))
+}
+
+/// About how many hours and looks there are: counting the rows would cost as much as reading them.
+fn expected_steps(tip: &Tip) -> usize {
+    let looks = tip.next_look.saturating_sub(tip.first_look).min(MOST_LOOKS);
+    let hours = tip.first_look.saturating_sub(tip.first_hour_look).min(HOURS_FOR_MS / HOUR_MS as u64);
+    (looks + hours) as usize
+}
+
 /// A row that is missing is damage, not a gap: the hours are without a break, and the looks behind them too.
 fn read_hours(connection: &Connection, tip: &Tip, lines: &mut Lines) -> Result<(), Fault> {
     let mut next = tip.first_hour_look;
@@ -63,12 +84,12 @@ fn read_hours(connection: &Connection, tip: &Tip, lines: &mut Lines) -> Result<(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let first = row.get::<_, i64>(0)? as u64;
-        let body = row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?;
-        let head = points::read_into(lines, first, body)?;
+        let body = row.get_ref(1)?.as_blob().map_err(|_| Torn)?;
+        let behind = points::read_into(lines, first, body)?;
         if first != next {
             return Err(ROW_MISSING);
         }
-        next = head.last + 1;
+        next = behind;
     }
     if next == tip.first_look { Ok(()) } else { Err(ROW_MISSING) }
 }
@@ -79,7 +100,7 @@ fn read_looks(connection: &Connection, tip: &Tip, lines: &mut Lines) -> Result<(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let id = row.get::<_, i64>(0)? as u64;
-        let look = Stretch::read(Grain::Look, id, row.get_ref(1)?.as_blob().map_err(|_| NOT_UNDERSTOOD)?)?;
+        let look = Stretch::read(Grain::Look, id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?;
         if id != next {
             return Err(ROW_MISSING);
         }

@@ -1,85 +1,308 @@
-//! The points of one hour beside its numbers: what a look asks of three months must be few bytes.
+//! The points of up to a day of hours in one row: what a look asks of three months must be few bytes in few rows.
+//!
+//! A number stands beside itself hour after hour: where it does not change it is written once, elsewhere by how much it
+//! changes. The numbers that nobody asks of so long ago, the greatest and the last, lie in the rows of the hours.
 
-use super::super::bytes::{Packer, Seal, Unpacker};
+use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
-use super::super::stretch::code::{pack_head, pack_holder, pack_limit_id, read_head, read_holder, read_limit_id};
-use super::super::stretch::{Head, Stretch};
-use super::lines::{Lines, Mark};
+use super::super::names::NameId;
+use super::super::stretch::code::{pack_limit_id, read_limit_id};
+use super::super::stretch::{HOUR_MS, LimitId, Stretch};
+use super::lines::{Line, Lines, Mark};
 
-/// The row, sealed for the number of the hour's first look.
-pub(in super::super) fn packed(hour: &Stretch) -> Vec<u8> {
-    let mut out = Packer::with_room(1_024);
-    pack_head(&mut out, &hour.head);
-    out.number(hour.processes.len() as u64);
-    for (run, numbers) in &hour.processes {
-        out.number(*run);
-        out.optional(numbers.fds_open.map(|open| open.least));
-        out.number(numbers.leaked);
-        out.number(u64::from(numbers.ghosts.is_some()));
-        out.optional(numbers.fds_limit);
-    }
-    out.number(hour.pools.len() as u64);
-    for (pool, numbers) in &hour.pools {
-        out.number(*pool);
-        out.number(numbers.used.least);
-        out.number(numbers.stuck.least);
-        out.number(numbers.usable);
-        pack_holder(&mut out, numbers.holder);
-    }
-    out.number(hour.limits.len() as u64);
-    for (limit, numbers) in &hour.limits {
-        pack_limit_id(&mut out, *limit);
-        out.number(numbers.used.least);
-        out.number(numbers.limit);
-    }
-    out.sealed(Seal::HourPoints, hour.head.first)
+/// The most hours that a row has.
+pub(super) const MOST_HOURS: usize = 24;
+
+/// The row in the file, with the number of its first look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in super::super) struct Day {
+    pub(in super::super) hours: Vec<Hour>,
+    processes: Vec<(NameId, Cells)>,
+    pools: Vec<(NameId, Cells)>,
+    limits: Vec<(LimitId, Cells)>,
 }
 
-/// Adds the points of the row to the lines, as one step at the middle of the hour.
-pub(super) fn read_into(lines: &mut Lines, first: u64, sealed: &[u8]) -> Result<Head, Fault> {
+/// One hour of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in super::super) struct Hour {
+    /// The numbers of its first and last look.
+    pub(in super::super) first: u64,
+    pub(in super::super) last: u64,
+    /// Its beginning by the clock, in hours since 1970.
+    clock: i64,
+    /// How old the store was at its end, in milliseconds.
+    pub(in super::super) life: u64,
+    lists_pools: bool,
+}
+
+/// One number hour by hour; `None` where it was not listed.
+type Cells = [Option<Cell>; MOST_HOURS];
+
+/// What a point is made of, in the order in which it is written.
+type Cell = [u64; 5];
+
+/// The least that was used, and one more than that; 0 when it was not known.
+const USED: usize = 0;
+const LEAKED: usize = 1;
+/// One more than the limit; 0 when it was not known.
+const LIMIT: usize = 2;
+/// [`Mark::run`] of a pool; a process is its own.
+const RUN: usize = 3;
+/// [`Mark::aside`].
+const ASIDE: usize = 4;
+
+impl Day {
+    /// The day with this hour in it: in place of its last one when that is the same, or behind it. When there is no room, all
+    /// of it comes back.
+    pub(in super::super) fn with(mut self, hour: &Stretch) -> Result<Self, Self> {
+        let head = &hour.head;
+        if self.hours.last().is_some_and(|last| last.first == head.first) {
+            self.hours.pop();
+            self.clear(self.hours.len());
+        }
+        let place = self.hours.len();
+        if place == MOST_HOURS {
+            return Err(self);
+        }
+        let clock = head.hour() / HOUR_MS;
+        let (first, last, life, lists_pools) = (head.first, head.last, head.life, head.lists_pools);
+        self.hours.push(Hour { first, last, clock, life, lists_pools });
+        for (run, numbers) in &hour.processes {
+            let used = numbers.fds_open.map_or(0, |open| open.least.saturating_add(1));
+            let limit = numbers.fds_limit.map_or(0, |limit| limit.saturating_add(1));
+            let cell = [used, numbers.leaked, limit, 0, u64::from(numbers.ghosts.is_some())];
+            set(&mut self.processes, *run, place, cell);
+        }
+        for (pool, numbers) in &hour.pools {
+            let (run, held) = numbers.holder.unwrap_or_default();
+            let (used, usable) = (numbers.used.least.saturating_add(1), numbers.usable.saturating_add(1));
+            set(&mut self.pools, *pool, place, [used, numbers.stuck.least, usable, run, held]);
+        }
+        for (limit, numbers) in &hour.limits {
+            let (used, most) = (numbers.used.least.saturating_add(1), numbers.limit.saturating_add(1));
+            set(&mut self.limits, *limit, place, [used, 0, most, 0, 0]);
+        }
+        Ok(self)
+    }
+
+    fn clear(&mut self, place: usize) {
+        let named = self.processes.iter_mut().chain(&mut self.pools).map(|(_, cells)| cells);
+        named.chain(self.limits.iter_mut().map(|(_, cells)| cells)).for_each(|cells| cells[place] = None);
+        self.processes.retain(|(_, cells)| cells.iter().any(Option::is_some));
+        self.pools.retain(|(_, cells)| cells.iter().any(Option::is_some));
+        self.limits.retain(|(_, cells)| cells.iter().any(Option::is_some));
+    }
+
+    /// The number of its first look, which is that of the row.
+    pub(in super::super) fn first(&self) -> u64 {
+        self.hours.first().map_or(0, |hour| hour.first)
+    }
+
+    pub(in super::super) fn packed(&self) -> Vec<u8> {
+        let mut out = Packer::with_room(16 << 10);
+        out.number(self.hours.len() as u64);
+        let mut before = Hour { last: self.first().wrapping_sub(1), ..Hour::default() };
+        for hour in &self.hours {
+            out.number(hour.last - hour.first);
+            out.signed(hour.clock - before.clock);
+            out.number(hour.life - before.life);
+            out.number(u64::from(hour.lists_pools));
+            before = *hour;
+        }
+        let count = self.hours.len();
+        for named in [&self.processes, &self.pools] {
+            out.number(named.len() as u64);
+            for (id, cells) in named {
+                out.number(*id);
+                pack_cells(&mut out, &cells[..count]);
+            }
+        }
+        out.number(self.limits.len() as u64);
+        for (id, cells) in &self.limits {
+            pack_limit_id(&mut out, *id);
+            pack_cells(&mut out, &cells[..count]);
+        }
+        out.sealed(Seal::HourPoints, self.first())
+    }
+
+    /// The row with the number of this first look.
+    pub(in super::super) fn read(first: u64, sealed: &[u8]) -> Result<Self, Fault> {
+        let mut row = Unpacker::open(Seal::HourPoints, first, sealed)?;
+        let hours = read_hours(&mut row, first)?;
+        let mut columns = Columns::default();
+        let mut cells = |row: &mut Unpacker| {
+            columns.read(row, hours.len())?;
+            Ok::<_, Torn>(columns.cells(hours.len()))
+        };
+        let processes = row.list(|row| Ok((row.number()?, cells(row)?)))?;
+        let pools = row.list(|row| Ok((row.number()?, cells(row)?)))?;
+        let limits = row.list(|row| Ok((read_limit_id(row)?, cells(row)?)))?;
+        row.finish()?;
+        Ok(Self { hours, processes, pools, limits })
+    }
+}
+
+fn set<K: Copy + Eq>(rows: &mut Vec<(K, Cells)>, key: K, place: usize, cell: Cell) {
+    match rows.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, cells)) => cells[place] = Some(cell),
+        None => {
+            let mut cells = [None; MOST_HOURS];
+            cells[place] = Some(cell);
+            rows.push((key, cells));
+        }
+    }
+}
+
+/// First which hours are missing, a bit for each, then the parts of the cells, one after the other.
+fn pack_cells(out: &mut Packer, cells: &[Option<Cell>]) {
+    let missing = cells.iter().enumerate().filter(|(_, cell)| cell.is_none()).map(|(nth, _)| 1 << nth);
+    out.number(missing.sum());
+    for part in 0..5 {
+        let mut numbers = cells.iter().flatten().map(|cell| cell[part]);
+        let first = numbers.next().unwrap_or(0);
+        out.number(first);
+        let is_steady = numbers.clone().all(|number| number == first);
+        out.number(u64::from(!is_steady));
+        if !is_steady {
+            numbers.fold(first, |before, number| {
+                out.signed(number.wrapping_sub(before) as i64);
+                number
+            });
+        }
+    }
+}
+
+fn read_hours(row: &mut Unpacker, first: u64) -> Result<Vec<Hour>, Torn> {
+    let mut before = Hour { last: first.wrapping_sub(1), ..Hour::default() };
+    let hours = row.list(|row| {
+        let first = before.last.wrapping_add(1);
+        before = Hour {
+            first,
+            last: first.checked_add(row.number()?).ok_or(Torn)?,
+            clock: before.clock.wrapping_add(row.signed()?),
+            life: before.life.wrapping_add(row.number()?),
+            lists_pools: row.flag()?,
+        };
+        Ok(before)
+    })?;
+    if (1..=MOST_HOURS).contains(&hours.len()) { Ok(hours) } else { Err(Torn) }
+}
+
+/// The parts of the cells of one number, as they are read.
+#[derive(Debug, Default)]
+struct Columns {
+    missing: u64,
+    parts: [[u64; MOST_HOURS]; 5],
+    count: usize,
+}
+
+impl Columns {
+    fn read(&mut self, row: &mut Unpacker, hours: usize) -> Result<(), Torn> {
+        self.missing = row.number()?;
+        self.count = hours.checked_sub(self.missing.count_ones() as usize).ok_or(Torn)?;
+        for part in &mut self.parts {
+            let mut number = row.number()?;
+            if !row.flag()? {
+                part.fill(number);
+                continue;
+            }
+            let (first, rest) = part[..self.count.max(1)].split_first_mut().ok_or(Torn)?;
+            *first = number;
+            for place in rest {
+                number = number.wrapping_add(row.signed()? as u64);
+                *place = number;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hours that are not missing, with the place of their cell.
+    fn places(&self, hours: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let missing = self.missing;
+        (0..hours).filter(move |hour| missing >> hour & 1 == 0).zip(0..MOST_HOURS)
+    }
+
+    fn cells(&self, hours: usize) -> Cells {
+        let mut cells = [None; MOST_HOURS];
+        for (hour, place) in self.places(hours) {
+            cells[hour] = Some(self.parts.map(|part| part[place]));
+        }
+        cells
+    }
+
+    /// Adds the points to a line; of a process `run` is its own. What was not known is no point.
+    fn push_to(&self, line: &mut Line, first_step: u32, hours: usize, run: Option<NameId>) {
+        for (hour, place) in self.places(hours) {
+            let part = |part: usize| self.parts[part][place];
+            if let Some(used) = part(USED).checked_sub(1) {
+                line.push(Mark {
+                    step: first_step + hour as u32,
+                    run: run.unwrap_or(part(RUN)),
+                    used,
+                    leaked: part(LEAKED),
+                    limit: part(LIMIT).checked_sub(1),
+                    aside: small(part(ASIDE)),
+                });
+            }
+        }
+    }
+}
+
+/// Adds the points of the row to the lines, each at the middle of its hour. The number of the look behind it.
+pub(super) fn read_into(lines: &mut Lines, first: u64, sealed: &[u8]) -> Result<u64, Fault> {
     let mut row = Unpacker::open(Seal::HourPoints, first, sealed)?;
-    let head = read_head(&mut row, first)?;
-    let step = lines.step_of_hour(&head);
+    let hours = read_hours(&mut row, first)?;
+    let count = hours.len();
+    let mut step = 0;
+    for hour in &hours {
+        step = lines.step_of_hour(hour.clock.saturating_mul(HOUR_MS), hour.lists_pools);
+    }
+    let first_step = (step + 1).saturating_sub(count as u32);
+    let mut columns = Columns::default();
     for _ in 0..row.number()? {
-        let (run, used) = (row.number()?, row.optional()?);
-        let (leaked, has_ghosts, limit) = (row.number()?, row.flag()?, row.optional()?);
-        lines.process(run, used, Mark { step, leaked, has_ghosts, limit, ..Mark::default() })?;
+        let run = row.number()?;
+        columns.read(&mut row, count)?;
+        let last = columns.places(count).last().map_or(0, |(hour, _)| hour as u32);
+        columns.push_to(lines.process(run, first_step + last)?, first_step, count, Some(run));
     }
     for _ in 0..row.number()? {
-        let (pool, used, leaked) = (row.number()?, row.number()?, row.number()?);
-        let limit = Some(row.number()?);
-        let (run, held) = read_holder(&mut row)?.unwrap_or_default();
-        lines.pool(pool, Mark { step, run, used, leaked, limit, held, has_ghosts: false });
+        let pool = row.number()?;
+        columns.read(&mut row, count)?;
+        columns.push_to(lines.pool(pool, first_step), first_step, count, None);
     }
     for _ in 0..row.number()? {
         let limit = read_limit_id(&mut row)?;
-        let (used, most) = (row.number()?, row.number()?);
-        lines.limit(limit, Mark { step, used, limit: Some(most), ..Mark::default() });
+        columns.read(&mut row, count)?;
+        columns.push_to(lines.limit(limit, first_step), first_step, count, Some(0));
     }
     row.finish()?;
-    Ok(head)
+    hours.last().and_then(|hour| hour.last.checked_add(1)).ok_or(Fault::from(Torn))
 }
 
 /// Adds one look to the lines, as a step of its own.
 pub(super) fn add_look(lines: &mut Lines, look: &Stretch) -> Result<(), Fault> {
     let step = lines.step_of_look(&look.head);
     for (run, numbers) in &look.processes {
-        let mark = Mark {
-            step,
-            leaked: numbers.leaked,
-            has_ghosts: numbers.ghosts.is_some(),
-            limit: numbers.fds_limit,
-            ..Mark::default()
-        };
-        lines.process(*run, numbers.fds_open.map(|open| open.last), mark)?;
+        let line = lines.process(*run, step)?;
+        if let Some(open) = numbers.fds_open {
+            let aside = u32::from(numbers.ghosts.is_some());
+            let (used, leaked, limit) = (open.last, numbers.leaked, numbers.fds_limit);
+            line.push(Mark { step, run: *run, used, leaked, limit, aside });
+        }
     }
     for (pool, numbers) in &look.pools {
         let (run, held) = numbers.holder.unwrap_or_default();
         let (used, leaked, limit) = (numbers.used.last, numbers.stuck.last, Some(numbers.usable));
-        lines.pool(*pool, Mark { step, run, used, leaked, limit, held, has_ghosts: false });
+        lines.pool(*pool, step).push(Mark { step, run, used, leaked, limit, aside: small(held) });
     }
     for (limit, numbers) in &look.limits {
-        lines.limit(*limit, Mark { step, used: numbers.used.last, limit: Some(numbers.limit), ..Mark::default() });
+        let (used, most) = (numbers.used.last, Some(numbers.limit));
+        lines.limit(*limit, step).push(Mark { step, used, limit: most, ..Mark::default() });
     }
     Ok(())
+}
+
+/// A flag, or a number of ports: there are no more than this holds.
+fn small(aside: u64) -> u32 {
+    u32::try_from(aside).unwrap_or(u32::MAX)
 }

@@ -1,10 +1,10 @@
 //! How a stretch is packed. Of a single look every number stands once; of an hour the least, and how far the greatest and
 //! the last are above it.
 
-use super::super::bytes::{NOT_UNDERSTOOD, Packer, Seal, Unpacker};
+use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
-use super::super::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use super::{Head, LimitId, Stretch, leaked};
+use crate::model::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use crate::model::past::LimitKind;
 
 /// How many numbers stand for a spread.
@@ -87,7 +87,7 @@ impl Stretch {
         })?;
         let mut others = || {
             let (count, sockets) = (read_spread(&mut row, grain)?, read_spread(&mut row, grain)?);
-            Ok::<_, Fault>(OtherNumbers { count, sockets, stuck: read_spread(&mut row, grain)? })
+            Ok::<_, Torn>(OtherNumbers { count, sockets, stuck: read_spread(&mut row, grain)? })
         };
         let (other_processes, other_pools) = (others()?, others()?);
         let n_stuck = read_spread(&mut row, grain)?;
@@ -110,8 +110,8 @@ pub(in super::super) fn pack_head(out: &mut Packer, head: &Head) {
     out.number(u64::from(*lists_pools));
 }
 
-pub(in super::super) fn read_head(row: &mut Unpacker, first: u64) -> Result<Head, Fault> {
-    let last = first.checked_add(row.number()?).ok_or(NOT_UNDERSTOOD)?;
+pub(in super::super) fn read_head(row: &mut Unpacker, first: u64) -> Result<Head, Torn> {
+    let last = first.checked_add(row.number()?).ok_or(Torn)?;
     let began = row.signed()?;
     Ok(Head {
         first,
@@ -135,12 +135,12 @@ fn pack_spread(out: &mut Packer, grain: Grain, spread: Spread) {
     }
 }
 
-fn read_spread(row: &mut Unpacker, grain: Grain) -> Result<Spread, Fault> {
+fn read_spread(row: &mut Unpacker, grain: Grain) -> Result<Spread, Torn> {
     let least = row.number()?;
     if grain == Grain::Look {
         return Ok(Spread::of(least));
     }
-    let mut above = || least.checked_add(row.number()?).ok_or(NOT_UNDERSTOOD);
+    let mut above = || least.checked_add(row.number()?).ok_or(Torn);
     Ok(Spread { least, most: above()?, last: above()? })
 }
 
@@ -151,7 +151,7 @@ fn pack_optional(out: &mut Packer, grain: Grain, spread: Option<Spread>) {
     }
 }
 
-fn read_optional(row: &mut Unpacker, grain: Grain) -> Result<Option<Spread>, Fault> {
+fn read_optional(row: &mut Unpacker, grain: Grain) -> Result<Option<Spread>, Torn> {
     if row.flag()? { read_spread(row, grain).map(Some) } else { Ok(None) }
 }
 
@@ -166,7 +166,7 @@ fn pack_process(out: &mut Packer, grain: Grain, numbers: &ProcessNumbers) {
     }
 }
 
-fn read_process(row: &mut Unpacker, grain: Grain) -> Result<ProcessNumbers, Fault> {
+fn read_process(row: &mut Unpacker, grain: Grain) -> Result<ProcessNumbers, Torn> {
     let (sockets, close_wait) = (read_spread(row, grain)?, read_spread(row, grain)?);
     let stuck = read_spread(row, grain)?;
     let (ghosts, fds_open) = (read_optional(row, grain)?, read_optional(row, grain)?);
@@ -185,7 +185,7 @@ pub(in super::super) fn pack_holder(out: &mut Packer, holder: Option<(u64, u64)>
     }
 }
 
-pub(in super::super) fn read_holder(row: &mut Unpacker) -> Result<Option<(u64, u64)>, Fault> {
+pub(in super::super) fn read_holder(row: &mut Unpacker) -> Result<Option<(u64, u64)>, Torn> {
     match row.optional()? {
         Some(run) => Ok(Some((run, row.number()?))),
         None => Ok(None),
@@ -203,13 +203,13 @@ pub(in super::super) fn pack_limit_id(out: &mut Packer, (kind, netns): LimitId) 
     out.optional(netns);
 }
 
-pub(in super::super) fn read_limit_id(row: &mut Unpacker) -> Result<LimitId, Fault> {
+pub(in super::super) fn read_limit_id(row: &mut Unpacker) -> Result<LimitId, Torn> {
     let kind = match row.number()? {
         1 => LimitKind::FileMax,
         2 => LimitKind::Conntrack,
         3 => LimitKind::Orphans,
         4 => LimitKind::TcpMem,
-        _ => return Err(NOT_UNDERSTOOD),
+        _ => return Err(Torn),
     };
     Ok((kind, row.optional()?))
 }

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::fault::Fault;
 use super::names::{Dictionary, Name, NameId, Run};
-use super::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
+use crate::model::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use crate::model::past::{LimitKind, Memory, OtherMemory, PoolMemory, ProcessMemory};
 use crate::model::state::StateCounts;
 
@@ -205,8 +205,7 @@ impl Stretch {
                 *numbers = numbers.then(PoolNumbers::empty(numbers.usable));
             }
         }
-        let later_pools = look.pools;
-        join(&mut pools, later_pools, PoolNumbers::then, |numbers| {
+        join(&mut pools, look.pools, PoolNumbers::then, |numbers| {
             if lists_before { PoolNumbers::empty(numbers.usable).then(numbers) } else { numbers }
         });
         let mut namespaces = self.namespaces;

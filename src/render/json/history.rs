@@ -25,7 +25,7 @@ struct TurnoverRow {
 impl<'a> HistoryRow<'a> {
     /// What the report knows of it.
     pub(super) fn of(report: &'a Report<'_>) -> Self {
-        let row = |Turnover { same, new, gone, complete }| TurnoverRow { same, new, gone, complete };
+        let row = |Turnover { same, new, gone, complete, .. }| TurnoverRow { same, new, gone, complete };
         Self {
             file: report.history.file.as_ref().map(|file| file.to_string_lossy().into_owned()),
             looks: report.past.looks.len(),

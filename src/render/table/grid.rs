@@ -14,7 +14,7 @@ const IMPORTANT: u8 = 1;
 
 /// To which side the cells of a column lean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Align {
+pub(in crate::render) enum Align {
     /// Text.
     Left,
     /// Numbers.
@@ -23,7 +23,7 @@ pub(super) enum Align {
 
 /// A column of a grid.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
+pub(in crate::render) struct Column {
     title: &'static str,
     align: Align,
     rank: u8,
@@ -31,26 +31,26 @@ pub(super) struct Column {
 
 impl Column {
     /// A column. Rank 0 is always there; of the others, the highest rank is left out first when room is short.
-    pub(super) fn new(title: &'static str, align: Align, rank: u8) -> Self {
+    pub(in crate::render) fn new(title: &'static str, align: Align, rank: u8) -> Self {
         Self { title, align, rank }
     }
 }
 
 /// Rows under named columns. The title of the first column is the title of the table.
 #[derive(Debug)]
-pub(super) struct Grid {
+pub(in crate::render) struct Grid {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
 }
 
 impl Grid {
     /// A grid without rows.
-    pub(super) fn new(columns: Vec<Column>) -> Self {
+    pub(in crate::render) fn new(columns: Vec<Column>) -> Self {
         Self { columns, rows: Vec::new() }
     }
 
     /// Adds a row of one cell for each column.
-    pub(super) fn push(&mut self, row: Vec<String>) {
+    pub(in crate::render) fn push(&mut self, row: Vec<String>) {
         debug_assert_eq!(row.len(), self.columns.len(), "a row has a cell for every column");
         self.rows.push(row);
     }
@@ -58,7 +58,7 @@ impl Grid {
     /// The lines, the titles first. Columns without content are left out, then as many others as the width asks for.
     ///
     /// A few long first cells shall not cost the others a column: they get lines of their own, above their row.
-    pub(super) fn lines(&self, width: Option<u16>) -> Vec<String> {
+    pub(in crate::render) fn lines(&self, width: Option<u16>) -> Vec<String> {
         let mut shown: Vec<usize> =
             (0..self.columns.len()).filter(|column| *column == 0 || self.has_content(*column)).collect();
         let Some(width) = width.map(usize::from) else {

@@ -1,4 +1,4 @@
-//! What grows, as earlier looks show it, and when it meets its limit.
+//! What grows, as earlier looks show it, and when it meets its limit. `history` tells the same of what is remembered.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) fn write(report: &Report<'_>, sheet: &mut Sheet) {
     for forecast in &growing[..shown] {
         let Some(rate) = rate(forecast) else { continue };
         grid.push(vec![
-            format!("  {}", track(report, forecast)),
+            format!("  {}", track(forecast, report.snapshot.namespaces.len())),
             used(forecast),
             per_hour(rate.per_hour),
             gone_in(forecast.trend.wall),
@@ -50,9 +50,10 @@ fn rate(forecast: &Forecast) -> Option<Rate> {
     }
 }
 
-fn track(report: &Report<'_>, forecast: &Forecast) -> String {
-    let several = report.snapshot.namespaces.len() > 1;
-    let place = |netns: &str| if several { format!(" in {}", printable(netns)) } else { String::new() };
+/// What a number is of: `10.0.0.5 → 10.0.3.7:8086`, `descriptors of telegraf[1234]`, with the namespace where there are
+/// several.
+pub(in crate::render) fn track(forecast: &Forecast, n_namespaces: usize) -> String {
+    let place = |netns: &str| if n_namespaces > 1 { format!(" in {}", printable(netns)) } else { String::new() };
     match &forecast.track {
         Track::Descriptors(service) => {
             let pid = forecast.holder.map_or_else(String::new, |holder| format!("[{}]", holder.pid));
@@ -63,24 +64,27 @@ fn track(report: &Report<'_>, forecast: &Forecast) -> String {
     }
 }
 
-fn used(forecast: &Forecast) -> String {
+/// `27,912 of 28,232`.
+pub(in crate::render) fn used(forecast: &Forecast) -> String {
     let used = count(forecast.now.used as u64);
     forecast.now.limit.map_or_else(|| used.clone(), |limit| format!("{used} of {}", count(limit as u64)))
 }
 
 /// Slow growth in tenths: 0.3 an hour is 7 a day.
-fn per_hour(rate: f64) -> String {
+pub(in crate::render) fn per_hour(rate: f64) -> String {
     if rate < 10.0 { format!("{rate:.1}") } else { count(rate.round() as u64) }
 }
 
-fn gone_in(wall: Wall) -> String {
+/// When the wall is met, or why that is not told.
+pub(in crate::render) fn gone_in(wall: Wall) -> String {
     match wall {
         Wall::In { expected_s, .. } => in_words(expected_s),
         other => other.label().to_owned(),
     }
 }
 
-fn between(wall: Wall) -> String {
+/// The ends of the interval in which it is met.
+pub(in crate::render) fn between(wall: Wall) -> String {
     match wall {
         Wall::In { earliest_s, latest_s: Some(latest), .. } => {
             format!("{} – {}", in_words(earliest_s), in_words(latest))

@@ -120,7 +120,7 @@ impl Sheet {
     }
 
     /// A table; `hidden` rows of `total` are not in it, and what they amount to.
-    pub(super) fn grid(&mut self, grid: &Grid, hidden: usize, rest: &str) {
+    pub(in crate::render) fn grid(&mut self, grid: &Grid, hidden: usize, rest: &str) {
         for (nth, line) in grid.lines(self.page.width).iter().enumerate() {
             // The title of the first column is the table's, and ends where two blanks begin.
             let end = if nth == 0 { line.find("  ").unwrap_or(line.len()) } else { 0 };

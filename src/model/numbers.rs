@@ -1,4 +1,4 @@
-//! The numbers of one look, or of an hour of looks: of each the least, the greatest and the last.
+//! The numbers of one look that is remembered, or of an hour of looks: of each the least, the greatest and the last.
 
 /// One number over a stretch of time. Of a single look all three are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,7 +78,9 @@ pub struct OtherNumbers {
 }
 
 impl ProcessNumbers {
-    pub(super) fn then(self, later: Self) -> Self {
+    /// This stretch and the one behind it.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
         let leaked = match (self.ghosts.is_some(), later.ghosts.is_some()) {
             (true, false) => self.leaked,
             (false, true) => later.leaked,
@@ -97,7 +99,9 @@ impl ProcessNumbers {
 }
 
 impl PoolNumbers {
-    pub(super) fn then(self, later: Self) -> Self {
+    /// This stretch and the one behind it.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
         Self {
             usable: later.usable,
             used: self.used.then(later.used),
@@ -107,19 +111,24 @@ impl PoolNumbers {
     }
 
     /// None of its ports was used.
-    pub(super) fn empty(usable: u64) -> Self {
+    #[must_use]
+    pub fn empty(usable: u64) -> Self {
         Self { usable, ..Self::default() }
     }
 }
 
 impl LimitNumbers {
-    pub(super) fn then(self, later: Self) -> Self {
+    /// This stretch and the one behind it.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
         Self { used: self.used.then(later.used), limit: later.limit }
     }
 }
 
 impl OtherNumbers {
-    pub(super) fn then(self, later: Self) -> Self {
+    /// This stretch and the one behind it.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
         Self {
             count: self.count.then(later.count),
             sockets: self.sockets.then(later.sockets),
