@@ -73,7 +73,7 @@ pub enum Command {
     /// The command, and all that it starts, is watched while it runs: which sockets stayed in CLOSE-WAIT, or became ghosts, for
     /// longer than --grace, with destination, kind and age, on standard error when it has ended. Its standard streams, its
     /// terminal, its signals and its exit status are passed through. Descriptors vanish with their process, so the kernel is
-    /// looked at every --interval, or less often where a look takes longer than a tenth of that.
+    /// looked at every --interval, or less often where a look takes longer than a fifth of that.
     Exec(ExecArgs),
     /// Explain a topic; without one, list the topics
     Explain {

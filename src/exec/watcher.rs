@@ -8,9 +8,9 @@ use super::family::Family;
 use super::ledger::Ledger;
 use super::{ExecPlan, Look, Sought};
 
-/// Of its time the watcher rests so many parts for each part that it looks: it takes a tenth of one processor at most,
+/// Of its time the watcher rests so many parts for each part that it looks: it takes a fifth of one processor at most,
 /// however slow a look is.
-const REST_FOR_EACH_LOOK: u32 = 9;
+const REST_FOR_EACH_LOOK: u32 = 4;
 
 /// Who looks, and at what.
 pub(super) struct Watcher<'a> {

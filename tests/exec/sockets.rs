@@ -1,4 +1,6 @@
 //! Every kind of neglect, by programs of a few lines; and what is none.
+//!
+//! Each stays for long enough that a machine which is busy with other things looks several times.
 
 use serde_json::{Value, json};
 
@@ -48,7 +50,7 @@ for s in read:
     while s.recv(65536): pass
 exact = ask(b'/late')
 while not exact.recv(65536).endswith(b'..........'): pass
-time.sleep(2)";
+time.sleep(4)";
     let Some((status, verdict)) = watch(TEST, &["--fail-on-leak"], program) else { return };
     let expected = [
         json!(["body_unread", "outbound", "SERVER", 3]),
@@ -67,9 +69,9 @@ fn a_reset_that_nobody_cleans_up_is_a_ghost_with_its_destination() {
     // Silent at first, so that a look sees the connection while it is one.
     let program = "
 kept = [socket.create_connection(SERVER) for _ in range(2)]
-time.sleep(1)
+time.sleep(4)
 for s in kept: s.sendall(b'GET /reset HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
-time.sleep(2.5)";
+time.sleep(6)";
     let Some((_, verdict)) = watch(TEST, &[], program) else { return };
     assert_eq!(leaks(&verdict), [json!(["ghost", "outbound", "SERVER", 2])], "{verdict:#}");
 }
@@ -80,7 +82,7 @@ fn what_waits_for_accept_belongs_to_who_listens() {
     let program = "
 listener = socket.create_server(('127.0.0.1', 0))
 for _ in range(4): socket.create_connection(listener.getsockname()).close()
-time.sleep(2)";
+time.sleep(4)";
     let Some((_, verdict)) = watch(TEST, &[], program) else { return };
     let leaks = leaks(&verdict);
     assert_eq!(leaks.len(), 1, "{verdict:#}");
@@ -94,10 +96,10 @@ fn children_and_orphans_belong_to_the_command() {
 if os.fork() == 0:
     if os.fork() == 0:
         kept = ask(b'/1000')
-        time.sleep(2)
+        time.sleep(4)
     os._exit(0)
 kept = [ask(b'/10'), ask(b'/10')] if os.fork() == 0 else None
-time.sleep(2.5)";
+time.sleep(5)";
     let Some((_, verdict)) = watch(TEST, &[], program) else { return };
     let pids: std::collections::BTreeSet<u64> =
         verdict["leaks"].as_array().expect("a list").iter().filter_map(|leak| leak["pid"].as_u64()).collect();
@@ -113,8 +115,8 @@ for _ in range(10):
     time.sleep(0.1)
     s.close()
 still_open = socket.create_connection(SERVER)
-time.sleep(1.5)";
+time.sleep(4)";
     let Some((status, verdict)) = watch(TEST, &["--fail-on-leak"], program) else { return };
     assert_eq!((status, leaks(&verdict)), (Some(0), Vec::new()), "{verdict:#}");
-    assert!(verdict["looks"].as_u64() > Some(3), "{verdict:#}");
+    assert!(verdict["looks"].as_u64() > Some(2), "{verdict:#}");
 }

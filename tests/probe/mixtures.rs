@@ -92,11 +92,12 @@ fn what_is_predicted_among_others_is_what_comes() {
             set_sysctl("net.ipv4.ip_local_reserved_ports", "40000-40009,40095-40099");
             listeners(world, 40_010..40_015);
             bound(world, 40_020..40_025);
-            world.leave_all(12, to("127.0.0.1:7000"), End::CloseWait);
             for port in 40_060..40_063 {
                 let call = to("127.0.0.1:7001").from(Local::Port(ip("127.0.0.1"), port));
                 world.leave_all(1, call, End::Established);
             }
+            // The kernel chooses the ports of these: those that are named come first.
+            world.leave_all(12, to("127.0.0.1:7000"), End::CloseWait);
             let at = address("127.0.0.1:7002");
             world.bind(at, Kind::default(), Some(8)).expect("a port out of the range");
         });
