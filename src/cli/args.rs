@@ -196,7 +196,8 @@ pub struct LookArgs {
     /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
     #[arg(long, help_heading = "Where and how to look")]
     pub exact: bool,
-    /// Stop looking after so many seconds and report what was seen until then [default: no limit; check: 10]
+    /// Stop looking after so many seconds and report what was seen until then [default: no limit; check: 10, for
+    /// Zabbix 2]
     #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
     pub timeout: Option<String>,
 }

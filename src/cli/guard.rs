@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::exit::Exit;
 use crate::model::text::printable;
 use crate::model::wording::span;
+use crate::render::{self, Format};
 
 /// Where the last words of a check are heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,20 +22,31 @@ pub(super) enum Voice {
     Plugin,
     /// Standard error: what reads standard output expects a document.
     Program,
+    /// Standard output, as a document of its own: the agent of Zabbix takes both streams for one.
+    Zabbix,
 }
 
 impl Voice {
     /// The line that says why there is no verdict.
     fn line(self, why: &str) -> String {
         match self {
-            Self::Plugin => status_line(why),
             Self::Program => format!("closewatch: {}\n", printable(why)),
+            Self::Plugin | Self::Zabbix => self.on_stdout(why).unwrap_or_default(),
+        }
+    }
+
+    /// The same, where it is said on standard output.
+    pub(super) fn on_stdout(self, why: &str) -> Option<String> {
+        match self {
+            Self::Plugin => Some(status_line(why)),
+            Self::Zabbix => render::failure(Format::Zabbix, why),
+            Self::Program => None,
         }
     }
 }
 
 /// `CLOSEWATCH UNKNOWN - reading the policy: no such file`. Behind a `|` a plugin has numbers.
-pub(super) fn status_line(why: &str) -> String {
+fn status_line(why: &str) -> String {
     format!("CLOSEWATCH UNKNOWN - {}\n", printable(why).replace('|', "\\u{7c}"))
 }
 
@@ -76,7 +88,7 @@ fn say(voice: Voice, why: &str) {
             // When standard error is closed there is nobody left to tell.
             let _ = io::stderr().write_all(line.as_bytes());
         }
-        Voice::Plugin => {
+        Voice::Plugin | Voice::Zabbix => {
             let stdout = rustix::stdio::stdout();
             let is_ready = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], Some(&Timespec::default()));
             if is_ready.is_ok_and(|ready| ready > 0) {

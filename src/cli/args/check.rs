@@ -71,6 +71,12 @@ pub enum CheckFormatArg {
     Json,
     /// For monitoring systems: one line with numbers, and long output
     Nagios,
+    /// For Prometheus: gauges, for the textfile collector of the node exporter
+    Prometheus,
+    /// For Telegraf: line protocol; exits 0 whenever it printed something
+    Influx,
+    /// For Zabbix: closewatch.zabbix/1, all on standard output
+    Zabbix,
 }
 
 /// The options of `integrate`.
