@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use self::check::{CheckArgs, CheckFormatArg, IntegrateArgs, TargetArg, UnitArg};
+pub use self::check::{CheckArgs, CheckFormatArg, IntegrateArgs, TargetArg, UnitArg, ZabbixArg};
 use super::usage::Refusal;
 
 /// Says who leaks TCP sockets on this host, since when, to whom, how many ephemeral ports are left, and what to do

@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result};
 
 use super::args::CheckArgs;
 use super::exit::Exit;
-use super::guard::{self, Voice};
+use super::guard::{self, LastWord, Voice};
 use super::output::Sink;
 use super::past::{self, Keeper, Purpose};
 use super::request::{CheckJob, check_format};
@@ -23,7 +23,9 @@ use crate::report;
 pub(super) fn check(args: &CheckArgs) -> Result<Exit> {
     let format = check_format(args);
     let voice = Voice::of(format);
-    match guard::without_panic(voice, || grade(args, voice)) {
+    let word = LastWord::new(voice);
+    match guard::without_panic(&word, || grade(args, &word)) {
+        Err(_) if !word.take() => Ok(Exit::Failed),
         Err(error) => {
             tell_file(args, format, &error);
             refuse(error, voice)
@@ -70,14 +72,14 @@ fn tell_file(args: &CheckArgs, format: Format, error: &Error) {
     }
 }
 
-fn grade(args: &CheckArgs, voice: Voice) -> Result<Exit> {
+fn grade(args: &CheckArgs, word: &LastWord) -> Result<Exit> {
     let mut policy = Policy::default();
     if let Some(file) = &args.policy {
         policy_file::read(file, &mut policy)?;
     }
     let CheckJob { report: job, limit, quiet } = CheckJob::from_args(args, policy)?;
     if let Some(limit) = limit {
-        guard::end_after(limit, voice);
+        guard::end_after(limit, word);
     }
     let sink = Sink::open(job.output.file.as_deref())?;
     let mut snapshot = look(job.from.as_ref(), &job.request)?;
@@ -98,7 +100,11 @@ fn grade(args: &CheckArgs, voice: Voice) -> Result<Exit> {
     let mut bytes = Vec::new();
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
         .context("writing the check")?;
-    deliver(sink, &bytes).map(|_| exit)
+    if !word.take() {
+        // The time is up, and that was said.
+        return Ok(Exit::Failed);
+    }
+    deliver(sink, &bytes).map(|_| exit).inspect_err(|_| word.give_back())
 }
 
 /// What a look that was cut short did not see.

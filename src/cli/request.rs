@@ -154,10 +154,14 @@ impl CheckJob {
     /// The same for Zabbix, whose agent kills what takes longer than its own 3 s (`Timeout=`).
     const USUAL_LIMIT_OF_ZABBIX: Duration = Duration::from_secs(2);
 
-    /// How much of the limit the look may take: what is left is for counting and printing what it saw.
-    fn share_of_look(limit: Duration) -> Duration {
+    /// How much of the limit the look may take: what is left is for counting and printing what it saw. Who is killed when it is
+    /// late, and has little time, leaves more of it.
+    fn share_of_look(limit: Duration, format: Format) -> Duration {
         const ENOUGH: Duration = Duration::from_millis(250);
-        limit - (limit / 10).max(ENOUGH.min(limit / 2))
+        match format {
+            Format::Zabbix => limit * 3 / 5,
+            _ => limit - (limit / 10).max(ENOUGH.min(limit / 2)),
+        }
     }
 
     /// Reads the values, refuses what contradicts itself, and starts the clock of `--timeout`. `policy` is what the policy
@@ -182,7 +186,8 @@ impl CheckJob {
         let usual = if output.format == Format::Zabbix { Self::USUAL_LIMIT_OF_ZABBIX } else { Self::USUAL_LIMIT };
         let limit = read_timeout(look.timeout.as_deref())?.or(from.is_none().then_some(usual));
         let mut request = read_request(look, query.selection.clone())?;
-        request.deadline = limit.map_or_else(Deadline::never, |limit| Deadline::after(Self::share_of_look(limit)));
+        request.deadline =
+            limit.map_or_else(Deadline::never, |limit| Deadline::after(Self::share_of_look(limit, output.format)));
         Ok(Self { report: ReportJob { from, request, query, policy, history, output }, limit, quiet: args.quiet })
     }
 }

@@ -77,7 +77,8 @@ pub fn render(report: &Report<'_>, format: Format, page: &Page, out: &mut impl W
     }
 }
 
-/// What a format says in place of a report that there is none, for formats whose reader hears nothing else. `why` is one line.
+/// What a format says in place of a report that there is none, for formats whose reader hears nothing else. `why` is one line,
+/// safe to print.
 #[must_use]
 pub fn failure(format: Format, why: &str) -> Option<String> {
     match format {

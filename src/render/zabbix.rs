@@ -14,7 +14,6 @@ use super::roster::{ListenerRow, NamespaceRow, OwnerRow, PoolRow, Roster};
 use crate::diagnosis::finding::{Severity, Verdict};
 use crate::model::snapshot::{Hides, Usage};
 use crate::model::state::{StateCounts, TcpState};
-use crate::model::text::printable;
 use crate::render::words::share_of;
 use crate::report::Report;
 
@@ -33,9 +32,9 @@ pub(super) fn render(report: &Report<'_>, out: &mut impl Write) -> io::Result<()
     out.write_all(b"\n")
 }
 
-/// Where there is no report.
+/// Where there is no report. `why` is one line, safe to print.
 pub(super) fn failure(why: &str) -> String {
-    let error = Failure { schema: SCHEMA, error: cut(&printable(why)) };
+    let error = Failure { schema: SCHEMA, error: cut(why) };
     // Two strings are always JSON.
     serde_json::to_string(&error).map_or_else(|_| String::new(), |text| format!("{text}\n"))
 }
@@ -159,6 +158,7 @@ impl Serialize for Number {
 struct Owner {
     name: String,
     by: &'static str,
+    notable: u8,
     processes: u64,
     sockets: u64,
     established: u64,
@@ -179,6 +179,7 @@ impl Owner {
         Self {
             name: row.name.clone(),
             by: row.kind.token(),
+            notable: row.is_notable().into(),
             processes: row.processes,
             sockets: row.states.total(),
             established: row.states[TcpState::Established],
@@ -236,6 +237,7 @@ impl Pool {
 #[derive(serde::Serialize)]
 struct Listener {
     name: String,
+    notable: u8,
     waiting: u64,
     limit: Option<u64>,
     ratio: Option<f64>,
@@ -244,8 +246,18 @@ struct Listener {
 
 impl Listener {
     fn of(row: &ListenerRow) -> Self {
+        /// So many wait for a moment at any busy listener.
+        const FEW: u64 = 4;
         let (name, ratio) = (row.name.clone(), row.share());
-        Self { name, waiting: row.waiting, limit: row.limit, ratio, close_wait: row.close_wait }
+        let notable = row.waiting > FEW || row.close_wait > 0;
+        Self {
+            name,
+            notable: notable.into(),
+            waiting: row.waiting,
+            limit: row.limit,
+            ratio,
+            close_wait: row.close_wait,
+        }
     }
 }
 
@@ -283,10 +295,10 @@ mod tests {
 
     #[test]
     fn a_failure_is_one_line_of_json() {
-        let text = failure("reading \"x\": no\nsuch \u{1b} file");
+        let text = failure("reading \"x\": no\\nsuch \u{1b} file");
         assert_eq!(text.lines().count(), 1);
         let read: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(read, serde_json::json!({"schema": SCHEMA, "error": "reading \"x\": no\\nsuch \\u{1b} file"}));
+        assert_eq!(read, serde_json::json!({"schema": SCHEMA, "error": "reading \"x\": no\\nsuch \u{1b} file"}));
     }
 
     #[test]

@@ -65,6 +65,14 @@ impl OwnerRow {
         self.states[TcpState::CloseWait]
     }
 
+    /// Whether it is worth to be followed for weeks: something of it leaks, or may run out.
+    pub(in crate::render) fn is_notable(&self) -> bool {
+        /// From here on a share is on its way.
+        const HALF_WAY: f64 = 0.5;
+        let fullest = self.fds_share.unwrap_or(0.0).max(self.ports_share);
+        self.stuck > 0 || self.ghosts.is_some_and(|ghosts| ghosts > 0) || fullest >= HALF_WAY
+    }
+
     fn add_close_wait(&mut self, held: &CloseWaitCensus) {
         self.stuck += held.stuck.saturating_sub(held.inherited);
         self.oldest_s = most(self.oldest_s, held.oldest.map(|oldest| oldest.at_least.as_secs_f64()));
