@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::name::{self, Kind};
 use super::{MOST_ROWS, OTHER, descending};
+use crate::attribution::Unresolved;
 use crate::census::{CloseWaitCensus, ProcessCensus};
 use crate::diagnosis::finding::{Finding, Severity, Subject};
 use crate::model::process::{Process, ProcessIndex};
+use crate::model::snapshot::{Gap, Hides};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::tuple::Endpoint;
 use crate::model::wording::{age, counted};
@@ -36,6 +38,8 @@ pub(in crate::render) struct OwnerRow {
     pub(in crate::render) destination: Option<(Endpoint, u64)>,
     /// The used share of the fullest pool of which it holds the most.
     pub(in crate::render) ports_share: f64,
+    /// Whether it is but a trace of a process that ended during the look: nobody holds its sockets, and nothing hides a holder.
+    pub(in crate::render) is_trace: bool,
     /// How bad what was found of it is.
     pub(in crate::render) severity: Option<Severity>,
     /// Who, what, where to, since when, and what to do: one sentence or two, safe to print; empty while nothing is stuck.
@@ -55,6 +59,7 @@ impl OwnerRow {
             fds_share: None,
             destination: None,
             ports_share: 0.0,
+            is_trace: false,
             severity: None,
             story: String::new(),
         }
@@ -70,6 +75,9 @@ impl OwnerRow {
         /// From here on a share is on its way.
         const HALF_WAY: f64 = 0.5;
         let fullest = self.fds_share.unwrap_or(0.0).max(self.ports_share);
+        if self.is_trace {
+            return false;
+        }
         self.stuck > 0 || self.ghosts.is_some_and(|ghosts| ghosts > 0) || fullest >= HALF_WAY
     }
 
@@ -137,16 +145,23 @@ fn by_name(report: &Report<'_>) -> Vec<OwnerRow> {
             row.story = story(report, census);
         }
     }
+    let is_blind = report.snapshot.gaps.iter().any(hides_processes);
     for stranger in &report.census.strangers {
         let (name, kind) = name::of_user(stranger.uid);
         let row = rows.entry(name.clone()).or_insert_with(|| OwnerRow::new((name, kind)));
         row.states[TcpState::CloseWait] += stranger.close_wait.count;
+        row.is_trace = stranger.reason == Unresolved::NoHolderSeen && !is_blind;
         row.add_close_wait(&stranger.close_wait);
         if row.story.is_empty() && row.stuck > 0 {
             row.story = sentence(&format!("a process of {}", row.name), &stranger.close_wait);
         }
     }
     rows.into_values().collect()
+}
+
+/// Whether there are processes that this user may not look into, or that `/proc` does not show.
+fn hides_processes(gap: &Gap) -> bool {
+    gap.hides == Hides::Owners && (gap.lacks_permission() || gap.why.contains("/proc"))
 }
 
 /// What one process adds, but for its CLOSE-WAIT.
