@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use support::saved::{LISTENER, leaked_by};
 use support::{close_wait, closewatch, in_netns, listen, settle, text};
 
 /// One number of the performance data.
@@ -130,25 +131,6 @@ fn check_saved(dir: &Path, saved: &str, options: &[&str]) -> String {
     let output = command.output().expect("closewatch starts");
     assert_eq!(text(&output.stderr), "", "{saved}");
     String::from_utf8(output.stdout).expect("UTF-8")
-}
-
-/// A listener, without which a saved text does not tell which connections came in.
-const LISTENER: &str =
-    "LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:((\"sshd\",pid=1,fd=3)) uid:0 ino:1 sk:1 cgroup:/ <->\n\t cubic cwnd:10\n";
-
-/// Sockets that the process of this name read to the end of file and did not close, as `ss -tanpieo` prints them.
-fn leaked_by(name: &str, pid: u16, sockets: u16) -> String {
-    let row = |nth: u16| {
-        let (port, inode) = (40_000 + nth, u32::from(pid) * 1_000 + u32::from(nth));
-        format!(
-            "CLOSE-WAIT 0 0 10.0.0.5:{port} 10.0.{}.{}:8086 users:((\"{name}\",pid={pid},fd=7)) uid:999 ino:{inode} \
-             sk:{inode:x} cgroup:/ -->\n\t ts sack cubic wscale:7,7 rto:204 rtt:0.03/0.01 mss:1448 cwnd:10 bytes_received:1 \
-             segs_out:5 segs_in:4 lastsnd:900000 lastrcv:900000 lastack:900000 rcv_space:14480 minrtt:0.02\n",
-            pid / 250,
-            pid % 250
-        )
-    };
-    (0..sockets).map(row).collect()
 }
 
 /// The leak of one process, with pid 1234.

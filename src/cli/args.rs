@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub use self::check::{CheckArgs, CheckFormatArg, IntegrateArgs, TargetArg, UnitArg};
+pub use self::check::{CheckArgs, CheckFormatArg, IntegrateArgs, TargetArg, UnitArg, ZabbixArg};
 pub use self::history::{PastArgs, PastFormatArg};
 use super::exec::ExecArgs;
 use super::probe_args::ProbeCommand;
@@ -219,7 +219,8 @@ pub struct LookArgs {
     /// Ask the kernel about ports that its tables leave in doubt (needs CAP_NET_ADMIN; sends no packet)
     #[arg(long, help_heading = "Where and how to look")]
     pub exact: bool,
-    /// Stop looking after so many seconds and report what was seen until then [default: no limit; check: 10]
+    /// Stop looking after so many seconds and report what was seen until then [default: no limit; check: 10, for
+    /// Zabbix 2]
     #[arg(short, long, value_name = "SECONDS", help_heading = "Where and how to look")]
     pub timeout: Option<String>,
 }

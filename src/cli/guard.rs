@@ -4,6 +4,8 @@ use std::any::Any;
 use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::exit::Exit;
 use crate::model::text::printable;
 use crate::model::wording::span;
+use crate::render::{self, Format};
 
 /// Where the last words of a check are heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,27 +24,70 @@ pub(super) enum Voice {
     Plugin,
     /// Standard error: what reads standard output expects a document.
     Program,
+    /// Standard output, as a document of its own: the agent of Zabbix takes both streams for one.
+    Zabbix,
 }
 
 impl Voice {
     /// The line that says why there is no verdict.
     fn line(self, why: &str) -> String {
         match self {
-            Self::Plugin => status_line(why),
             Self::Program => format!("closewatch: {}\n", printable(why)),
+            Self::Plugin => status_line(why),
+            Self::Zabbix => self.on_stdout(&printable(why)).unwrap_or_default(),
+        }
+    }
+
+    /// The same, where it is said on standard output, of a reason that is safe to print.
+    pub(super) fn on_stdout(self, why: &str) -> Option<String> {
+        match self {
+            Self::Plugin => Some(status_line(why)),
+            Self::Zabbix => render::failure(Format::Zabbix, why),
+            Self::Program => None,
         }
     }
 }
 
 /// `CLOSEWATCH UNKNOWN - reading the policy: no such file`. Behind a `|` a plugin has numbers.
-pub(super) fn status_line(why: &str) -> String {
+fn status_line(why: &str) -> String {
     format!("CLOSEWATCH UNKNOWN - {}\n", printable(why).replace('|', "\\u{7c}"))
+}
+
+/// The right to say how a check ended, which is used once: a verdict and a word that there is none would be two answers.
+#[derive(Debug, Clone)]
+pub(super) struct LastWord {
+    voice: Voice,
+    is_taken: Arc<AtomicBool>,
+}
+
+impl LastWord {
+    /// Of a check whose reader listens there.
+    pub(super) fn new(voice: Voice) -> Self {
+        Self { voice, is_taken: Arc::default() }
+    }
+
+    /// Whether nothing was said yet: whoever is told so says it.
+    pub(super) fn take(&self) -> bool {
+        !self.is_taken.swap(true, Ordering::AcqRel)
+    }
+
+    /// What was to be said could not be: why not is still to be told.
+    pub(super) fn give_back(&self) {
+        self.is_taken.store(false, Ordering::Release);
+    }
+
+    fn say(&self, why: &str) {
+        if self.take() {
+            say(self.voice, why);
+        }
+    }
 }
 
 /// Does the work. When it panics, one line says so, and the status is that of a check that could not look: the runtime's
 /// own, 101, is out of bounds for Nagios.
-pub(super) fn without_panic(voice: Voice, work: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
-    panic::set_hook(Box::new(move |panic| say(voice, &described(panic))));
+pub(super) fn without_panic(word: &LastWord, work: impl FnOnce() -> Result<Exit>) -> Result<Exit> {
+    let word = word.clone();
+    panic::set_hook(Box::new(move |panic| word.say(&described(panic))));
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Ok(Exit::Failed))
 }
 
@@ -58,10 +104,11 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 
 /// Ends the program when so much time has passed, whatever it does then: the look ends by itself before, but a file that
 /// hangs or a reader that does not read can be waited for without an end.
-pub(super) fn end_after(limit: Duration, voice: Voice) {
+pub(super) fn end_after(limit: Duration, word: &LastWord) {
+    let word = word.clone();
     let watch = move || {
         thread::sleep(limit);
-        say(voice, &format!("no verdict within {}", span(limit)));
+        word.say(&format!("no verdict within {}", span(limit)));
         process::exit(Exit::Failed.status().into());
     };
     // Where no more threads can be made, the look still ends by its own deadline.
@@ -76,7 +123,7 @@ fn say(voice: Voice, why: &str) {
             // When standard error is closed there is nobody left to tell.
             let _ = io::stderr().write_all(line.as_bytes());
         }
-        Voice::Plugin => {
+        Voice::Plugin | Voice::Zabbix => {
             let stdout = rustix::stdio::stdout();
             let is_ready = poll(&mut [PollFd::new(&stdout, PollFlags::OUT)], Some(&Timespec::default()));
             if is_ready.is_ok_and(|ready| ready > 0) {
@@ -120,11 +167,11 @@ mod tests {
     #[test]
     fn a_panic_is_one_line_and_a_status_that_nagios_knows() {
         match std::env::var(ENDING).as_deref() {
-            Ok("plugin") => process::exit(match without_panic(Voice::Plugin, panicking) {
+            Ok("plugin") => process::exit(match without_panic(&LastWord::new(Voice::Plugin), panicking) {
                 Ok(exit) => exit.status().into(),
                 Err(_) => 99,
             }),
-            Ok("program") => process::exit(match without_panic(Voice::Program, panicking) {
+            Ok("program") => process::exit(match without_panic(&LastWord::new(Voice::Program), panicking) {
                 Ok(exit) => exit.status().into(),
                 Err(_) => 99,
             }),
@@ -145,7 +192,7 @@ mod tests {
     #[test]
     fn work_that_hangs_is_ended() {
         if std::env::var(ENDING).is_ok() {
-            end_after(Duration::from_millis(50), Voice::Plugin);
+            end_after(Duration::from_millis(50), &LastWord::new(Voice::Plugin));
             loop {
                 thread::park();
             }

@@ -1,6 +1,7 @@
 //! The commands, one arm each.
 
 pub mod args;
+mod check;
 pub mod exec;
 pub mod exit;
 mod guard;
@@ -21,31 +22,28 @@ mod values;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Error, Result};
 use clap_complete::Shell;
 
-use self::args::{CheckArgs, CheckFormatArg, Command, IntegrateArgs, PastArgs, RecordArgs, ReportArgs};
+use self::args::{Command, IntegrateArgs, PastArgs, RecordArgs, ReportArgs};
 use self::exit::Exit;
 use self::guard::Voice;
 use self::output::{OutputError, Sink};
 use self::past::{Keeper, Purpose};
-use self::request::{CheckJob, NamesRequest, OutputRequest, PastJob, RecordJob, ReportJob};
+use self::request::{NamesRequest, OutputRequest, PastJob, RecordJob, ReportJob};
 use self::usage::{Refusal, UsageError, closest};
 use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
 use crate::capture::recording::RecordingError;
 use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
-use crate::diagnosis::finding::Verdict;
-use crate::diagnosis::policy::Policy;
 use crate::exec::ExecError;
 use crate::history::HistoryError;
 use crate::integrate;
-use crate::model::snapshot::{Gap, Hides, Names, ProcessScan, Snapshot};
+use crate::model::snapshot::{Names, ProcessScan, Snapshot};
 use crate::model::text::printable;
-use crate::model::wording::{counted, span};
+use crate::model::wording::counted;
 use crate::probe::{ProbeError, worker};
 use crate::render::{self, Detail};
 use crate::report;
@@ -57,16 +55,17 @@ pub fn run() -> ExitCode {
         return status;
     }
     let typed: Vec<OsString> = std::env::args_os().collect();
-    let plugin = is_plugin(&typed);
+    let voice = check::voice_typed(&typed);
     let outcome = match args::parse(typed) {
         // A monitoring system that was told to run this must not read it as OK.
-        Err(Refusal::Text(text)) => say(text.as_bytes()).map(|done| if plugin { Exit::Failed } else { done }),
-        Err(Refusal::Usage(error)) if plugin => tell_plugin(error.into()),
-        Err(Refusal::Usage(error)) => Err(error.into()),
+        Err(Refusal::Text(text)) => {
+            say(text.as_bytes()).map(|done| if voice == Voice::Program { done } else { Exit::Failed })
+        }
+        Err(Refusal::Usage(error)) => check::refuse(error.into(), voice),
         Ok(cli) => match cli.command {
             None => report(&cli.report),
             Some(Command::Report(args)) => report(&args),
-            Some(Command::Check(args)) => check(&args),
+            Some(Command::Check(args)) => check::check(&args),
             Some(Command::History(args)) => past(&args),
             Some(Command::Record(args)) => record(&args),
             Some(Command::Probe { scenario }) => probe::probe(&scenario),
@@ -94,72 +93,6 @@ fn report(args: &ReportArgs) -> Result<Exit> {
     render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
         .context("writing the report")?;
     deliver(sink, &bytes)
-}
-
-/// Grades a look, and tells a monitoring system on standard output, too, when it cannot.
-fn check(args: &CheckArgs) -> Result<Exit> {
-    let is_plugin = !args.json && args.format.is_none_or(|format| format == CheckFormatArg::Nagios);
-    let voice = if is_plugin { Voice::Plugin } else { Voice::Program };
-    let outcome = guard::without_panic(voice, || grade(args, voice));
-    match outcome {
-        Err(error) if voice == Voice::Plugin => tell_plugin(error),
-        outcome => outcome,
-    }
-}
-
-/// Whether what was typed is read by a monitoring system, as far as can be told of what was not understood.
-fn is_plugin(typed: &[OsString]) -> bool {
-    let asks_otherwise = |arg: &OsString| {
-        arg.to_str().is_some_and(|arg| arg == "--json" || arg.ends_with("json") || arg.ends_with("table"))
-    };
-    typed.get(1).is_some_and(|command| command == "check") && !typed.iter().any(asks_otherwise)
-}
-
-/// Says on standard output, which is all that a monitoring system reads, why there is no verdict. People read the rest on
-/// standard error.
-fn tell_plugin(error: Error) -> Result<Exit> {
-    say(guard::status_line(&one_line(&format!("{error:#}"))).as_bytes())?;
-    Err(error)
-}
-
-fn grade(args: &CheckArgs, voice: Voice) -> Result<Exit> {
-    let mut policy = Policy::default();
-    if let Some(file) = &args.policy {
-        policy_file::read(file, &mut policy)?;
-    }
-    let CheckJob { report: job, limit, quiet } = CheckJob::from_args(args, policy)?;
-    if let Some(limit) = limit {
-        guard::end_after(limit, voice);
-    }
-    let sink = Sink::open(job.output.file.as_deref())?;
-    let mut snapshot = look(job.from.as_ref(), &job.request)?;
-    if let Some(limit) = limit.filter(|_| job.request.deadline.has_passed()) {
-        // Before the gaps that came of it.
-        snapshot.gaps.insert(0, time_was_up(limit));
-    }
-    let mut keeper = Keeper::open(&job.history, Purpose::Remember)?;
-    let past = keeper.past(&snapshot);
-    let mut report = report::build(&snapshot, &job.query, &past, &job.policy);
-    keeper.remember(&report.memory(), past::unfit(&job.request, &job.history));
-    report.history = keeper.into_note();
-    let exit = Exit::Graded(report.verdict);
-    if quiet && report.verdict == Verdict::Ok && matches!(sink, Sink::Stdout) {
-        return Ok(exit);
-    }
-    let mut bytes = Vec::new();
-    render::render(&report, job.output.format, &terminal::page(&job.output), &mut bytes)
-        .context("writing the check")?;
-    deliver(sink, &bytes).map(|_| exit)
-}
-
-/// What a look that was cut short did not see.
-fn time_was_up(limit: Duration) -> Gap {
-    Gap {
-        what: "what was left".to_owned(),
-        why: format!("--timeout is {} and has passed", span(limit)),
-        hides: Hides::Sockets,
-        count: 1,
-    }
 }
 
 /// Shows what is remembered.

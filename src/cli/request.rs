@@ -152,10 +152,17 @@ impl CheckJob {
     /// Monitoring Plugins Development Guidelines recommend.
     const USUAL_LIMIT: Duration = Duration::from_secs(10);
 
-    /// How much of the limit the look may take: what is left is for counting and printing what it saw.
-    fn share_of_look(limit: Duration) -> Duration {
+    /// The same for Zabbix, whose agent kills what takes longer than its own 3 s (`Timeout=`).
+    const USUAL_LIMIT_OF_ZABBIX: Duration = Duration::from_secs(2);
+
+    /// How much of the limit the look may take: what is left is for counting and printing what it saw. Who is killed when it is
+    /// late, and has little time, leaves more of it.
+    fn share_of_look(limit: Duration, format: Format) -> Duration {
         const ENOUGH: Duration = Duration::from_millis(250);
-        limit - (limit / 10).max(ENOUGH.min(limit / 2))
+        match format {
+            Format::Zabbix => limit * 3 / 5,
+            _ => limit - (limit / 10).max(ENOUGH.min(limit / 2)),
+        }
     }
 
     /// Reads the values, refuses what contradicts itself, and starts the clock of `--timeout`. `policy` is what the policy
@@ -172,14 +179,17 @@ impl CheckJob {
         let look = &args.query.look;
         let from = read_from(look)?;
         let history = read_history(&args.history, look);
-        let limit = read_timeout(look.timeout.as_deref())?.or(from.is_none().then_some(Self::USUAL_LIMIT));
+        let output = read_check_output(args);
+        let is_document = matches!(output.format, Format::Prometheus | Format::Influx | Format::Zabbix);
+        if args.quiet && is_document {
+            return Err(UsageError::new("--quiet contradicts a --format that is always read", "leave one of them out"));
+        }
+        let usual = if output.format == Format::Zabbix { Self::USUAL_LIMIT_OF_ZABBIX } else { Self::USUAL_LIMIT };
+        let limit = read_timeout(look.timeout.as_deref())?.or(from.is_none().then_some(usual));
         let mut request = read_request(look, query.selection.clone())?;
-        request.deadline = limit.map_or_else(Deadline::never, |limit| Deadline::after(Self::share_of_look(limit)));
-        Ok(Self {
-            report: ReportJob { from, request, query, policy, history, output: read_check_output(args) },
-            limit,
-            quiet: args.quiet,
-        })
+        request.deadline =
+            limit.map_or_else(Deadline::never, |limit| Deadline::after(Self::share_of_look(limit, output.format)));
+        Ok(Self { report: ReportJob { from, request, query, policy, history, output }, limit, quiet: args.quiet })
     }
 }
 
@@ -336,14 +346,21 @@ fn read_output(args: &ReportArgs) -> OutputRequest {
     }
 }
 
+/// The format of a check.
+pub(super) fn check_format(args: &CheckArgs) -> Format {
+    match if args.json { CheckFormatArg::Json } else { args.format.unwrap_or(CheckFormatArg::Nagios) } {
+        CheckFormatArg::Table => Format::Table,
+        CheckFormatArg::Json => Format::Json,
+        CheckFormatArg::Nagios => Format::Nagios,
+        CheckFormatArg::Prometheus => Format::Prometheus,
+        CheckFormatArg::Influx => Format::Influx,
+        CheckFormatArg::Zabbix => Format::Zabbix,
+    }
+}
+
 fn read_check_output(args: &CheckArgs) -> OutputRequest {
-    let format = if args.json { CheckFormatArg::Json } else { args.format.unwrap_or(CheckFormatArg::Nagios) };
     OutputRequest {
-        format: match format {
-            CheckFormatArg::Table => Format::Table,
-            CheckFormatArg::Json => Format::Json,
-            CheckFormatArg::Nagios => Format::Nagios,
-        },
+        format: check_format(args),
         file: args.output.clone().filter(|file| !is_dash(file)),
         color: args.color,
         detail: read_detail(args.verbose > 0),

@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use super::args::{IntegrateArgs, TargetArg, UnitArg};
+use super::args::{IntegrateArgs, TargetArg, UnitArg, ZabbixArg};
 use super::usage::{UsageError, closest};
 use crate::capture::NetNsChoice;
-use crate::integrate::{Target, Unit};
+use crate::integrate::{Edition, Target, Unit};
 use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::selection::EndpointFilter;
 use crate::model::state::{StateMask, TcpState};
@@ -139,14 +139,25 @@ pub(super) fn read_target(args: &IntegrateArgs) -> Result<Target, UsageError> {
         UnitArg::Service => Unit::Service,
         UnitArg::Timer => Unit::Timer,
     });
-    match (args.target, unit) {
-        (TargetArg::Systemd, unit) => Ok(Target::Systemd(unit)),
-        (TargetArg::Cron, None) => Ok(Target::Cron),
-        (TargetArg::Nagios, None) => Ok(Target::Nagios),
-        (_, Some(_)) => {
-            Err(UsageError::new("--unit: only systemd has units", "closewatch integrate systemd --unit timer"))
-        }
+    if unit.is_some() && args.target != TargetArg::Systemd {
+        return Err(UsageError::new("--unit: only systemd has units", "closewatch integrate systemd --unit timer"));
     }
+    if args.zabbix.is_some() && args.target != TargetArg::ZabbixTemplate {
+        let hint = "closewatch integrate zabbix-template --zabbix 7.0";
+        return Err(UsageError::new("--zabbix: only a template has a version", hint));
+    }
+    Ok(match args.target {
+        TargetArg::Cron => Target::Cron,
+        TargetArg::Systemd => Target::Systemd(unit),
+        TargetArg::Nagios => Target::Nagios,
+        TargetArg::PrometheusRules => Target::PrometheusRules,
+        TargetArg::Telegraf => Target::Telegraf,
+        TargetArg::ZabbixAgent => Target::ZabbixAgent,
+        TargetArg::ZabbixTemplate => Target::ZabbixTemplate(match args.zabbix {
+            None | Some(ZabbixArg::Six) => Edition::Six,
+            Some(ZabbixArg::Seven) => Edition::Seven,
+        }),
+    })
 }
 
 fn unknown_state(text: &str) -> UsageError {

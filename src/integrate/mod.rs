@@ -5,7 +5,12 @@
 
 mod cron;
 mod nagios;
+mod prometheus;
 mod systemd;
+mod telegraf;
+mod zabbix;
+
+pub use self::zabbix::Edition;
 
 /// What configuration is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +21,14 @@ pub enum Target {
     Systemd(Option<Unit>),
     /// A command and a service of Nagios, Icinga and Naemon.
     Nagios,
+    /// Rules of Prometheus.
+    PrometheusRules,
+    /// An input of Telegraf.
+    Telegraf,
+    /// A key of the agent of Zabbix.
+    ZabbixAgent,
+    /// A template of the server of Zabbix.
+    ZabbixTemplate(Edition),
 }
 
 /// A unit of systemd.
@@ -36,5 +49,9 @@ pub fn configuration(target: Target, program: &str) -> String {
         Target::Systemd(Some(Unit::Timer)) => systemd::timer(),
         Target::Systemd(None) => systemd::both(program),
         Target::Nagios => nagios::objects(program),
+        Target::PrometheusRules => prometheus::rules(),
+        Target::Telegraf => telegraf::input(program),
+        Target::ZabbixAgent => zabbix::agent(program),
+        Target::ZabbixTemplate(edition) => zabbix::template(edition),
     }
 }

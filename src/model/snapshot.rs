@@ -229,6 +229,12 @@ impl Gap {
     pub fn lacks_permission(&self) -> bool {
         self.why.contains("needs CAP_")
     }
+
+    /// Whether it is what a look left out that ran into its time limit.
+    #[must_use]
+    pub fn ran_out_of_time(&self) -> bool {
+        self.why.contains("--timeout is ")
+    }
 }
 
 /// Whether the descriptors of processes were looked at.

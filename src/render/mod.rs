@@ -3,11 +3,15 @@
 pub mod chronicle;
 pub mod explain;
 mod history;
+mod influx;
 mod json;
 mod nagios;
+mod prometheus;
+mod roster;
 pub mod schema;
 mod table;
 mod words;
+mod zabbix;
 
 use std::io::{self, Write};
 
@@ -22,6 +26,12 @@ pub enum Format {
     Json,
     /// For monitoring systems that run plugins: a line with numbers, and long output.
     Nagios,
+    /// For Prometheus: a text exposition of gauges.
+    Prometheus,
+    /// For Telegraf: the line protocol of InfluxDB.
+    Influx,
+    /// `closewatch.zabbix/1`.
+    Zabbix,
 }
 
 /// Whether to colour.
@@ -62,5 +72,19 @@ pub fn render(report: &Report<'_>, format: Format, page: &Page, out: &mut impl W
         Format::Table => table::render(report, page, out),
         Format::Json => json::render(report, out),
         Format::Nagios => nagios::render(report, page, out),
+        Format::Prometheus => prometheus::render(report, out),
+        Format::Influx => influx::render(report, out),
+        Format::Zabbix => zabbix::render(report, out),
+    }
+}
+
+/// What a format says in place of a report that there is none, for formats whose reader hears nothing else. `why` is one line,
+/// safe to print.
+#[must_use]
+pub fn failure(format: Format, why: &str) -> Option<String> {
+    match format {
+        Format::Prometheus => Some(prometheus::failure()),
+        Format::Zabbix => Some(zabbix::failure(why)),
+        Format::Table | Format::Json | Format::Nagios | Format::Influx => None,
     }
 }

@@ -4,6 +4,8 @@
 pub mod neighbour;
 pub mod nobody;
 pub mod player;
+pub mod saved;
+pub mod service;
 
 use std::collections::BTreeMap;
 use std::io::Write;

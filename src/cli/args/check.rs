@@ -71,6 +71,12 @@ pub enum CheckFormatArg {
     Json,
     /// For monitoring systems: one line with numbers, and long output
     Nagios,
+    /// For Prometheus: gauges, for the textfile collector of the node exporter
+    Prometheus,
+    /// For Telegraf: line protocol; exits 0 whenever it printed something
+    Influx,
+    /// For Zabbix: closewatch.zabbix/1, all on standard output
+    Zabbix,
 }
 
 /// The options of `integrate`.
@@ -82,6 +88,20 @@ pub struct IntegrateArgs {
     /// Of systemd, only this unit
     #[arg(long, value_enum, value_name = "UNIT")]
     pub unit: Option<UnitArg>,
+    /// Of a template, the format of this version: 6.0, which 7.0 imports too, or 7.0, which has timeouts [default: 6.0]
+    #[arg(long, value_enum, value_name = "VERSION")]
+    pub zabbix: Option<ZabbixArg>,
+}
+
+/// A version of Zabbix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ZabbixArg {
+    /// 6.0 and later
+    #[value(name = "6.0")]
+    Six,
+    /// 7.0 and later
+    #[value(name = "7.0")]
+    Seven,
 }
 
 /// What configuration can be printed for.
@@ -93,6 +113,14 @@ pub enum TargetArg {
     Systemd,
     /// A command and a service, for Nagios, Icinga and Naemon
     Nagios,
+    /// Recording rules and alerts
+    PrometheusRules,
+    /// An input of inputs.exec
+    Telegraf,
+    /// A key of the agent
+    ZabbixAgent,
+    /// A template of the server, to be imported
+    ZabbixTemplate,
 }
 
 /// A unit of systemd.

@@ -1,0 +1,363 @@
+//! When there is a problem. One leak is one problem: that of the process. What is a consequence of it, ports that run out and a
+//! CLOSE-WAIT count that grows, is a problem of its own only where no process is blamed.
+
+use super::Edition;
+use super::items::tag;
+use super::macros::{COVERAGE, GROWTH, NODATA, TIME_LEFT, threshold, threshold_of};
+use super::uuid::uuid;
+use super::yaml::Node;
+use crate::diagnosis::finding::Severity;
+
+/// How bad a problem is, in the words of Zabbix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    Info,
+    Warning,
+    Average,
+    High,
+}
+
+/// A trigger, or the prototype of one.
+#[derive(Debug, Clone)]
+pub(super) struct Trigger {
+    /// Its name, which says what it is about and has no number.
+    name: String,
+    /// The name of a problem, with its numbers.
+    event_name: String,
+    expression: String,
+    /// When the problem is over; empty for when the expression is false.
+    recovery: String,
+    priority: Priority,
+    /// What it is about.
+    scope: &'static str,
+    description: &'static str,
+    /// What makes this one needless: the expressions and names of worse ones.
+    worse: Vec<(String, String, String)>,
+}
+
+impl Trigger {
+    /// As an import takes it.
+    pub(super) fn node(&self, what: &str) -> Node {
+        let dependency = |(name, expression, recovery): &(String, String, String)| {
+            Node::map([
+                ("name", name.as_str().into()),
+                ("expression", expression.as_str().into()),
+                ("recovery_expression", optional(recovery)),
+            ])
+        };
+        let priority = match self.priority {
+            Priority::Info => "INFO",
+            Priority::Warning => "WARNING",
+            Priority::Average => "AVERAGE",
+            Priority::High => "HIGH",
+        };
+        let has_recovery = !self.recovery.is_empty();
+        Node::map([
+            ("uuid", uuid(what, &self.name).into()),
+            ("expression", self.expression.as_str().into()),
+            ("recovery_mode", if has_recovery { "RECOVERY_EXPRESSION".into() } else { Node::none() }),
+            ("recovery_expression", optional(&self.recovery)),
+            ("name", self.name.as_str().into()),
+            ("event_name", optional(&self.event_name)),
+            ("priority", priority.into()),
+            ("description", self.description.into()),
+            ("manual_close", "YES".into()),
+            ("dependencies", self.worse.iter().map(dependency).collect::<Vec<_>>().into()),
+            ("tags", vec![tag("scope", self.scope)].into()),
+        ])
+    }
+
+    /// The same, needless while the worse one has a problem.
+    fn unless(mut self, worse: &Self) -> Self {
+        self.worse.push((worse.name.clone(), worse.expression.clone(), worse.recovery.clone()));
+        self
+    }
+}
+
+fn optional(text: &str) -> Node {
+    if text.is_empty() { Node::none() } else { text.into() }
+}
+
+/// Writes expressions: the values of the items of the template.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words {
+    edition: Edition,
+}
+
+impl Words {
+    /// For this edition.
+    pub(super) fn of(edition: Edition) -> Self {
+        Self { edition }
+    }
+
+    /// `min(/Closewatch by Zabbix agent/closewatch.stuck,#3)`.
+    fn value(self, function: &str, key: &str, rest: &str) -> String {
+        format!("{function}(/{}/closewatch.{key}{rest})", self.edition.template())
+    }
+
+    /// The last three values are all at least so much: one look may be a chance.
+    fn stays_at(self, key: &str, least: &str) -> String {
+        format!("{}>={least}", self.value("min", key, ",#3"))
+    }
+
+    /// The last three values are all less.
+    fn stays_below(self, key: &str, least: &str) -> String {
+        format!("{}<{least}", self.value("max", key, ",#3"))
+    }
+
+    /// Two triggers on a number that may be too much, the warning needless while it is critical.
+    fn levels(self, metric: &'static str, key: &str, plan: &Plan) -> [Trigger; 2] {
+        let mut made = [Severity::Critical, Severity::Warning].map(|severity| {
+            let least = match plan.of {
+                Some(name) => threshold_of(metric, severity, name),
+                None => threshold(metric, severity),
+            };
+            let (level, priority) = match severity {
+                Severity::Critical => ("critical", Priority::High),
+                _ => ("warning", Priority::Average),
+            };
+            let guard = if plan.guard.is_empty() { String::new() } else { format!(" and {}", plan.guard) };
+            Trigger {
+                name: format!("Closewatch: {} ({level})", plan.name),
+                event_name: format!("Closewatch: {}: {}", plan.name, plan.told),
+                expression: format!("{}{guard}", self.stays_at(key, &least)),
+                recovery: self.stays_below(key, &least),
+                priority,
+                scope: "capacity",
+                description: plan.description,
+                worse: Vec::new(),
+            }
+        });
+        made[1] = made[1].clone().unless(&made[0]);
+        made
+    }
+}
+
+/// What the two triggers of a number have in common.
+struct Plan {
+    /// What is wrong.
+    name: String,
+    /// What a problem says of it beside.
+    told: &'static str,
+    /// The name of the one of many that it is about.
+    of: Option<&'static str>,
+    /// What must hold beside.
+    guard: String,
+    description: &'static str,
+}
+
+/// The triggers of the host.
+pub(super) fn of_host(edition: Edition) -> Vec<Trigger> {
+    let words = Words::of(edition);
+    let plain = |name: &str, event: &str, expression: String, priority, scope, description| Trigger {
+        name: format!("Closewatch: {name}"),
+        event_name: if event.is_empty() { String::new() } else { format!("Closewatch: {event}") },
+        expression,
+        recovery: String::new(),
+        priority,
+        scope,
+        description,
+        worse: Vec::new(),
+    };
+    // A leak that a process is blamed for is told by the trigger of the process.
+    let unblamed = format!("{}<{}", words.value("last", "stuck", ""), threshold("stuck", Severity::Warning));
+    let error = plain(
+        "There is no report",
+        "There is no report: {ITEM.LASTVALUE1}",
+        format!("length({})>0", words.value("last", "error", "")),
+        Priority::Average,
+        "availability",
+        "The agent has no report, or closewatch could not make one. `closewatch doctor`, as the user of the agent, tells more.",
+    );
+    let silent = plain(
+        "There has been no report for a while",
+        &format!("There has been no report for {NODATA}"),
+        // The second is for a report that is read from a file.
+        format!(
+            "{}=1 or {}=0",
+            words.value("nodata", "error", &format!(",{NODATA}")),
+            words.value("fuzzytime", "taken_at", &format!(",{NODATA}"))
+        ),
+        Priority::Warning,
+        "availability",
+        "The agent does not answer, the item of the report is disabled, or the job that writes the report to a file does not run.",
+    )
+    .unless(&error);
+    let growth = plain(
+        "CLOSE-WAIT grows and no process is known to leak",
+        "CLOSE-WAIT grows and no process is known to leak: {ITEM.LASTVALUE1} sockets",
+        format!(
+            "{floor}-{before}>{GROWTH} and {unblamed}",
+            floor = words.value("min", "state[close_wait]", ",10m"),
+            before = words.value("min", "state[close_wait]", ",10m:now-50m"),
+        ),
+        Priority::Warning,
+        "capacity",
+        "The least of ten minutes has risen: what comes and goes does not raise it.",
+    );
+    let mut triggers = vec![error, silent, growth];
+    for (severity, priority) in [(Severity::Critical, Priority::High), (Severity::Warning, Priority::Average)] {
+        let least = threshold("eta", severity);
+        let level = if severity == Severity::Critical { "critical" } else { "warning" };
+        let near = plain(
+            &format!("A limit is near ({level})"),
+            "A limit is near: {ITEM.LASTVALUE1} left",
+            // A limit that is no longer near has no value: the last one says nothing then.
+            format!(
+                "{}<{least} and {}=0 and {unblamed}",
+                words.value("last", "eta", ""),
+                words.value("nodata", "eta", &format!(",{NODATA}"))
+            ),
+            priority,
+            "capacity",
+            "At the growth that the history of closewatch shows. The headline says which limit.",
+        );
+        let worse = triggers.last().filter(|_| severity == Severity::Warning).cloned();
+        triggers.push(worse.map_or(near.clone(), |worse| near.unless(&worse)));
+    }
+    triggers.extend(words.levels(
+        "conntrack",
+        "conntrack",
+        &Plan {
+            name: "The connection tracking table fills up".to_owned(),
+            told: "{ITEM.LASTVALUE1} used",
+            of: None,
+            guard: String::new(),
+            description: "When it is full the kernel drops the first packet of every new connection.",
+        },
+    ));
+    triggers.push(plain(
+        "The look is cut short",
+        "",
+        format!("{}=1", words.value("min", "partial", ",#5")),
+        Priority::Info,
+        "notice",
+        "Counts are what was seen until the time limit, and processes are missing: the host is busy, or has very many sockets.",
+    ));
+    triggers.push(plain(
+        "Holders of sockets are hidden",
+        "Holders of sockets are hidden: {ITEM.LASTVALUE1} are known",
+        format!("{}<{COVERAGE}", words.value("max", "coverage", ",#3")),
+        Priority::Info,
+        "notice",
+        "The agent may not see the processes of other users: `closewatch doctor` prints the line that would show them.",
+    ));
+    triggers
+}
+
+/// The prototypes of a process.
+pub(super) fn of_process(edition: Edition) -> Vec<Trigger> {
+    const NAME: &str = "{#NAME}";
+    let words = Words::of(edition);
+    let key = |number: &str| format!("process.{number}[\"{NAME}\"]");
+    let [critical, warning] = [Severity::Critical, Severity::Warning].map(|level| threshold_of("stuck", level, NAME));
+    let [full, filling] = [Severity::Critical, Severity::Warning].map(|level| threshold("ports", level));
+    // It is always true, and makes the story the first item of the trigger.
+    let story = format!("length({})>=0", words.value("last", &key("story"), ""));
+    let ports = words.value("last", &key("ports"), "");
+    let time_left = words.value("timeleft", &key("ports"), ",1h,100");
+    let leaks = words.stays_at(&key("stuck"), &warning);
+    let many = words.stays_at(&key("stuck"), &critical);
+    let over = words.stays_below(&key("stuck"), &warning);
+    let leak = |level: &str, expression: String, priority| Trigger {
+        name: format!("Closewatch: {NAME} leaks TCP sockets ({level})"),
+        event_name: format!("Closewatch: {NAME} leaks TCP sockets: {{ITEM.LASTVALUE1}}"),
+        expression,
+        recovery: over.clone(),
+        priority,
+        scope: "capacity",
+        description: "The peer has closed these connections and the program does not: each holds a port and a descriptor until \
+                      the program ends. The problem says where to and what to do. It is critical when they are many, or when \
+                      the ports that it uses are nearly gone.",
+        worse: Vec::new(),
+    };
+    let worst = leak(
+        "critical",
+        format!(
+            "{story} and ({many} or ({leaks} and ({ports}>={full} or ({ports}>{filling} and {time_left}<{TIME_LEFT}))))"
+        ),
+        Priority::High,
+    );
+    let bad = leak("warning", format!("{story} and {leaks}"), Priority::Average).unless(&worst);
+    let fds = Plan {
+        name: format!("{NAME} comes near its limit of descriptors"),
+        told: "{ITEM.LASTVALUE1} used",
+        of: Some(NAME),
+        guard: String::new(),
+        description: "At the limit socket(), accept() and open() fail.",
+    };
+    let ghosts = Plan {
+        name: format!("{NAME} holds descriptors of connections that are over"),
+        told: "{ITEM.LASTVALUE1} of them",
+        description: "A reset ended these connections, and the program does not close them: each holds a descriptor.",
+        ..Plan { guard: String::new(), of: Some(NAME), ..fds_like() }
+    };
+    let mut triggers = vec![worst.clone(), bad.clone()];
+    for plan in [("fds", fds), ("ghosts", ghosts)] {
+        let made = words.levels(plan.0, &key(plan.0), &plan.1);
+        triggers.extend(made.map(|trigger| trigger.unless(&worst).unless(&bad)));
+    }
+    triggers
+}
+
+/// A plan to be filled in.
+fn fds_like() -> Plan {
+    Plan { name: String::new(), told: "", of: None, guard: String::new(), description: "" }
+}
+
+/// The prototypes of a port pool.
+pub(super) fn of_pool(edition: Edition) -> Vec<Trigger> {
+    const NAME: &str = "{#NAME}";
+    let words = Words::of(edition);
+    let key = |number: &str| format!("pool.{number}[\"{NAME}\"]");
+    let [full, filling] = [Severity::Critical, Severity::Warning].map(|level| threshold_of("ports", level, NAME));
+    let (used, share) = (words.value("last", &key("used"), ""), words.value("last", &key("ratio"), ""));
+    let leaked = format!("{}<50", words.value("last", &key("close_wait"), ""));
+    let time_left = words.value("timeleft", &key("ratio"), ",1h,100");
+    let trigger = |level: &str, expression: String, recovery: String, priority| Trigger {
+        name: format!("Closewatch: Ports from {NAME} run out ({level})"),
+        event_name: format!(
+            "Closewatch: Ports from {NAME} run out: {{ITEM.LASTVALUE1}} used, {{ITEM.LASTVALUE2}} of all"
+        ),
+        expression,
+        recovery,
+        priority,
+        scope: "capacity",
+        description: "When none is left, connect() to this destination fails with EADDRNOTAVAIL. Ports that a leak holds are \
+                      told of the process that leaks them.",
+        worse: Vec::new(),
+    };
+    let worst = trigger(
+        "critical",
+        format!(
+            "{used}>0 and ({} or ({share}>{filling} and {time_left}<{TIME_LEFT})) and {leaked}",
+            words.stays_at(&key("ratio"), &full)
+        ),
+        words.stays_below(&key("ratio"), &filling),
+        Priority::High,
+    );
+    let bad = trigger(
+        "warning",
+        format!("{used}>0 and {} and {leaked}", words.stays_at(&key("ratio"), &filling)),
+        words.stays_below(&key("ratio"), &filling),
+        Priority::Average,
+    );
+    vec![worst.clone(), bad.unless(&worst)]
+}
+
+/// The prototypes of a listener.
+pub(super) fn of_listener(edition: Edition) -> Vec<Trigger> {
+    const NAME: &str = "{#NAME}";
+    let words = Words::of(edition);
+    let waiting = words.value("last", &format!("listener.waiting[\"{NAME}\"]"), "");
+    let plan = Plan {
+        name: format!("The accept queue of {NAME} fills up"),
+        told: "{ITEM.LASTVALUE1} used, {ITEM.LASTVALUE2} wait",
+        of: Some(NAME),
+        // Fewer than 8 are no queue: those of a rarely used listener with a backlog of 1 are often full.
+        guard: format!("{waiting}>=8"),
+        description: "The program does not accept fast enough, or has stopped. When it is full the kernel drops finished \
+                      handshakes.",
+    };
+    words.levels("accept", &format!("listener.ratio[\"{NAME}\"]"), &plan).to_vec()
+}
