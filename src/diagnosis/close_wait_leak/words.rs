@@ -9,6 +9,7 @@ use crate::diagnosis::owner::Owner;
 use crate::diagnosis::remedy;
 use crate::diagnosis::scene::{Scene, ports_share};
 use crate::model::process::ProcessIndex;
+use crate::model::process::Runtime;
 use crate::model::socket::Inode;
 use crate::model::state::TcpState;
 use crate::model::wording::{age, count, counted, span};
@@ -185,8 +186,11 @@ fn full_destination(suspect: &Suspect<'_>) -> Option<Remedy> {
     short.then(|| remedy::destroy_close_wait(scene, suspect.netns, destination))
 }
 
+/// A library that asked may have read a response to its end, FIN and all, that its user never closed: small ones in Go and
+/// Python, all in Node.js.
 fn omission(suspect: &Suspect<'_>) -> Omission {
-    if suspect.held.eof_read * 2 > suspect.held.count {
+    let by_library = !matches!(suspect.owner.runtime(suspect.scene), Runtime::Native | Runtime::Unknown);
+    if suspect.held.eof_read * 2 > suspect.held.count && !(suspect.goes_out() && by_library) {
         Omission::Close
     } else if suspect.goes_out() {
         Omission::Response
