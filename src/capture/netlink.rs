@@ -121,19 +121,22 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
 }
 
 /// The walks, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up
-/// every walk that passes there at the same time: three times as long for the one over bound sockets. So the halves come
-/// first, and then the two walks that mostly look.
+/// every walk that passes there at the same time or soon after: it takes two or three times as long. So the two walks that
+/// mostly look come first, and then the halves.
 ///
-/// A socket that was only bound and connects between two walks is missed, as are those that are made meanwhile.
+/// A socket that was only bound and connects meanwhile is seen twice, which its cookie tells. Whoever binds and connects after
+/// the walk for explicit ports is taken for one that the kernel chose the port of, and would not have been seen at all a
+/// moment earlier.
 fn errands(asked: &Asked<'_>) -> Vec<Errand> {
-    let mut errands = match thread::available_parallelism().map_or(1, usize::from) {
-        1 => vec![Errand::Connections(None)],
+    let mut errands = vec![Errand::NotConnected, Errand::Explicit];
+    match thread::available_parallelism().map_or(1, usize::from) {
+        1 => errands.push(Errand::Connections(None)),
         _ => {
             let half = half_of(asked.ephemeral);
-            vec![Errand::Connections(Some(half.clone())), Errand::Connections(Some(half.negated()))]
+            errands.extend([half.clone(), half.negated()].map(|half| Errand::Connections(Some(half))));
         }
-    };
-    errands.extend([Errand::NotConnected, Errand::Explicit, Errand::Mptcp]);
+    }
+    errands.push(Errand::Mptcp);
     errands
 }
 
