@@ -31,6 +31,7 @@ pub mod procfs;
 pub mod recording;
 mod runtime;
 pub mod saved_text;
+pub mod standing;
 mod strays;
 pub mod sysctl;
 mod targets;

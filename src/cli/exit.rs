@@ -11,6 +11,8 @@ pub enum Exit {
     Done,
     /// 0, 1, 2 or 3, as monitoring plugins: a check was graded.
     Graded(Verdict),
+    /// 1: something is hidden from this user.
+    Hidden,
     /// 3: it could not look, could not write, or did not understand what was typed.
     Failed,
 }
@@ -21,7 +23,7 @@ impl Exit {
     pub fn status(self) -> u8 {
         match self {
             Self::Done | Self::Graded(Verdict::Ok) => 0,
-            Self::Graded(Verdict::Warning) => 1,
+            Self::Graded(Verdict::Warning) | Self::Hidden => 1,
             Self::Graded(Verdict::Critical) => 2,
             Self::Graded(Verdict::Unknown) | Self::Failed => 3,
         }

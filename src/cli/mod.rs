@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check;
+mod doctor;
 pub mod exit;
 mod guard;
 pub mod output;
@@ -58,6 +59,7 @@ pub fn run() -> ExitCode {
             Some(Command::Record(args)) => record(&args),
             Some(Command::Integrate(args)) => integrate(&args),
             Some(Command::Explain { topic }) => explain(topic.as_deref()),
+            Some(Command::Doctor) => doctor::doctor(),
             Some(Command::Completions { shell }) => completions(shell),
         },
     };
