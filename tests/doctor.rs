@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::fs::{self, Permissions};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use support::nobody::{as_nobody, public_place};
@@ -32,7 +34,7 @@ fn the_line_that_it_prints_shows_what_was_hidden() {
         return skip(test, "needs root, to become another user, and the program `setcap`");
     }
     in_netns(test, || {
-        let (_dir, program) = public_place();
+        let (dir, program) = public_place();
         let server = listen("127.0.0.2:8086");
         let _leaked: Vec<TcpStream> = (0..25).map(|_| close_wait(&server)).collect();
         settle();
@@ -61,5 +63,14 @@ fn the_line_that_it_prints_shows_what_was_hidden() {
         let seen = text(&as_nobody(&program).args(options).output().expect("setpriv starts").stdout);
         let report: serde_json::Value = serde_json::from_str(&seen).expect("JSON");
         assert_eq!(report["processes"][0]["pid"], std::process::id(), "it names this process now");
+        // What it may read of processes it must not read for whoever runs it.
+        let secret = dir.path().join("secret");
+        fs::write(&secret, "password = 5\n").expect("written");
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).expect("chmod");
+        for option in ["--policy", "--from", "--history"] {
+            let output = as_nobody(&program).args(["check", option]).arg(&secret).output().expect("setpriv starts");
+            let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+            assert!(said.contains("ermission denied") && !said.contains("password"), "{option}: {said}");
+        }
     });
 }

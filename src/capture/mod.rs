@@ -23,6 +23,7 @@ mod netns_names;
 mod peek;
 mod place;
 pub mod port_probe;
+pub mod privilege;
 mod proc_dir;
 pub mod proc_net;
 mod process_details;

@@ -9,9 +9,10 @@ use crate::model::standing::{REVEALING, Standing};
 /// Of the calling thread. Rights that cannot be read count as missing.
 #[must_use]
 pub fn read_standing() -> Standing {
-    let effective = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    // What is permitted is in effect while the host is looked at.
+    let permitted = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.permitted);
     let bits = [CapabilitySet::SYS_PTRACE, CapabilitySet::DAC_READ_SEARCH, CapabilitySet::SYS_ADMIN];
-    let held = REVEALING.iter().zip(bits).filter(|(_, bit)| effective.contains(*bit));
+    let held = REVEALING.iter().zip(bits).filter(|(_, bit)| permitted.contains(*bit));
     let uid = geteuid().as_raw();
     Standing {
         uid,

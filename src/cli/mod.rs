@@ -32,7 +32,7 @@ use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
 use crate::capture::recording::RecordingError;
-use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
+use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, privilege, recording};
 use crate::history::HistoryError;
 use crate::integrate;
 use crate::model::snapshot::{Names, ProcessScan, Snapshot};
@@ -44,6 +44,7 @@ use crate::report;
 /// Runs the command line and says how it ended.
 #[must_use]
 pub fn run() -> ExitCode {
+    privilege::lower();
     let typed: Vec<OsString> = std::env::args_os().collect();
     let voice = check::voice_typed(&typed);
     let outcome = match args::parse(typed) {

@@ -7,7 +7,7 @@ pub struct Standing {
     pub uid: u32,
     /// The name of that user in `/etc/passwd`; `None` when it has none there.
     pub user: Option<String>,
-    /// Of the capabilities that show more, those that are in effect, as capabilities(7) spells them.
+    /// Of the capabilities that show more, those that looks are taken with, as capabilities(7) spells them.
     pub held: Vec<&'static str>,
     /// Whether the process may not gain rights when it runs a program: capabilities of files are void then (prctl(2),
     /// `PR_SET_NO_NEW_PRIVS`).
