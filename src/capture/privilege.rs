@@ -6,7 +6,7 @@
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-/// Puts all capabilities of the calling thread, and of those that it makes, out of effect until [`raised`]. Call it before there are
+/// Puts all capabilities of the calling thread, and of those that it makes, out of effect but for looks at this host. Call it before there are
 /// others.
 pub fn lower() {
     if !geteuid().is_root() {
