@@ -16,6 +16,7 @@
 //! - There is no async, no global state, and one reading of the clock per snapshot.
 //! - What could not be read is a [`model::snapshot::Gap`], never a default.
 //! - `unsafe` stands only in the files of [`capture`] that talk to the kernel.
+//! - Capabilities are in effect only while the host is looked at: files that the caller names are opened with the caller's rights.
 //! - Nothing that is observed is changed; [`probe`] makes sockets of its own, within a budget or a namespace of its own.
 //! - `--exact` asks the kernel for ports with sockets of its own and gives them back.
 

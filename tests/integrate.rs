@@ -37,7 +37,7 @@ fn every_command_line_is_one_that_the_program_takes() {
         let mut parts = line.split('!').skip(1).map(str::to_owned);
         [parts.next().expect("warnings"), parts.next().expect("critical ranges")]
     };
-    for (target, n_lines) in [("cron", 1), ("systemd", 1), ("nagios", 1)] {
+    for (target, n_lines) in [("cron", 1), ("systemd", 1), ("nagios", 1), ("telegraf", 1), ("zabbix-agent", 1)] {
         let text = printed(&[target]);
         let lines = command_lines(&text);
         assert_eq!(lines.len(), n_lines, "{target}:\n{text}");
@@ -46,6 +46,8 @@ fn every_command_line_is_one_that_the_program_takes() {
                 let [warning, critical] = ranges(&text);
                 line = line.replace("$ARG1$", &warning).replace("$ARG2$", &critical);
             }
+            // The rest of a list of TOML.
+            line = line.trim_end_matches("\"]").to_owned();
             let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
             if let Err(Refusal::Usage(error)) = args::parse(words.clone()) {
                 panic!("{line}: {error}");
@@ -77,6 +79,90 @@ fn cron_gets_a_file_that_it_reads() {
     let fields: Vec<&str> = job.split_whitespace().collect();
     assert_eq!(fields[..6], ["*/5", "*", "*", "*", "*", "root"], "{job}");
     assert!(fields.contains(&"--quiet"), "{job}");
+}
+
+#[test]
+fn telegraf_gets_an_input_in_toml() {
+    let text = printed(&["telegraf"]);
+    let input = toml::de::DeTable::parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let exec = input.get_ref()["inputs"].get_ref()["exec"].get_ref()[0].get_ref();
+    let said = |key: &str| exec[key].get_ref().as_str().unwrap_or_default().to_owned();
+    assert_eq!(said("data_format"), "influx");
+    let command = exec["commands"].get_ref()[0].get_ref().as_str().expect("a command");
+    assert_eq!(command, format!("{} check --format influx --timeout 4", program()));
+    assert_eq!(said("timeout"), "5s", "more than the program gives itself");
+}
+
+/// What is growing towards a limit, flat, growing without a process to blame, and no longer looked at.
+const SERIES: &str = r#"
+rule_files: [rules.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'closewatch_ephemeral_ports_used{instance="growing",netns="init"}', values: '15000+150x60'}
+      - {series: 'closewatch_ephemeral_ports_limit{instance="growing",netns="init"}', values: '28232x60'}
+      - {series: 'closewatch_close_wait_stuck_sockets{instance="growing",owner="telegraf.service"}', values: '0+150x60'}
+      - {series: 'closewatch_tcp_sockets{instance="growing",state="close_wait"}', values: '0+150x60'}
+      - {series: 'closewatch_stuck_sockets{instance="growing"}', values: '0+150x60'}
+      - {series: 'closewatch_ephemeral_ports_used{instance="flat",netns="init"}', values: '13000x60'}
+      - {series: 'closewatch_ephemeral_ports_limit{instance="flat",netns="init"}', values: '28232x60'}
+      - {series: 'closewatch_close_wait_stuck_sockets{instance="flat",owner="telegraf.service"}', values: '9x60'}
+      - {series: 'closewatch_tcp_sockets{instance="flat",state="close_wait"}', values: '5000x60'}
+      - {series: 'closewatch_stuck_sockets{instance="flat"}', values: '9x60'}
+      - {series: 'closewatch_owner_fds_used_ratio{instance="flat",owner="x"}', values: '0.69x60'}
+      - {series: 'closewatch_tcp_sockets{instance="unblamed",state="close_wait"}', values: '0+20x60'}
+      - {series: 'closewatch_stuck_sockets{instance="unblamed"}', values: '0x60'}
+      - {series: 'closewatch_owner_fds_used_ratio{instance="unblamed",owner="x"}', values: '0.75x60'}
+      - {series: 'closewatch_up{instance="growing"}', values: '1x60'}
+      - {series: 'closewatch_last_success_timestamp_seconds{instance="growing"}', values: '0+60x60'}
+      - {series: 'closewatch_last_success_timestamp_seconds{instance="stale"}', values: '0x60'}
+      - {series: 'closewatch_up{instance="blind"}', values: '0x60'}
+    promql_expr_test:
+      - expr: count by (alertname, instance, severity) (ALERTS{alertstate="firing"})
+        eval_time: 35m
+        exp_samples:
+          - {labels: '{alertname="ClosewatchPorts",instance="growing",severity="critical"}', value: 1}
+          - {labels: '{alertname="ClosewatchLeak",instance="growing",severity="critical"}', value: 1}
+          - {labels: '{alertname="ClosewatchCloseWaitGrows",instance="unblamed",severity="warning"}', value: 1}
+          - {labels: '{alertname="ClosewatchDescriptors",instance="unblamed",severity="warning"}', value: 1}
+          - {labels: '{alertname="ClosewatchDown",instance="stale",severity="warning"}', value: 1}
+          - {labels: '{alertname="ClosewatchDown",instance="blind",severity="warning"}', value: 1}
+      - expr: closewatch:ephemeral_ports:ratio{instance="growing"} < bool 0.8
+        eval_time: 35m
+        exp_samples: [{labels: '{instance="growing",netns="init"}', value: 1}]
+"#;
+
+#[test]
+fn the_rules_of_prometheus_tell_what_grows_from_what_does_not() {
+    let test = "the_rules_of_prometheus_tell_what_grows_from_what_does_not";
+    if !has_program("promtool") {
+        return skip(test, "needs the program `promtool`");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let rules = printed(&["prometheus-rules"]);
+    fs::write(dir.path().join("rules.yml"), &rules).expect("written");
+    let promtool = |series: &str, args: &[&str]| {
+        fs::write(dir.path().join("series.yml"), series).expect("written");
+        let output = Command::new("promtool").args(args).current_dir(dir.path()).output().expect("promtool starts");
+        (output.status.success(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
+    };
+    let (well, said) = promtool("", &["check", "rules", "rules.yml"]);
+    assert!(well && said.contains("SUCCESS"), "{said}");
+    let (well, said) = promtool(SERIES, &["test", "rules", "series.yml"]);
+    assert!(well, "{said}");
+    // It does find what is not as expected.
+    let (well, _) = promtool(&SERIES.replace("'9x60'", "'10x60'"), &["test", "rules", "series.yml"]);
+    assert!(!well, "ten stuck sockets are an alert");
+    assert!(rules.contains(">= 10 and ") && rules.contains(">= 1000'"), "the thresholds are those of check: {rules}");
+}
+
+#[test]
+fn only_a_template_has_a_version_of_zabbix() {
+    let output =
+        closewatch().args(["integrate", "zabbix-agent", "--zabbix", "7.0"]).output().expect("closewatch starts");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stderr).contains("only a template has a version"), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-const EXIT_STATUS: [(&str, &str); 5] = [
+const EXIT_STATUS: [(&str, &str); 6] = [
     (
         "0",
         "A report was printed, whatever its verdict; or the command did what it was asked; or a probe was confirmed.",
@@ -28,11 +28,14 @@ const EXIT_STATUS: [(&str, &str); 5] = [
         "check: 0, 1, 2, 3",
         "OK, WARNING, CRITICAL, UNKNOWN. UNKNOWN is also what could not be looked at or understood, --help and --version, \
          and a look that --timeout cut short, unless what was seen is worse. Without --json and --format table, standard \
-         output says why, too.",
+         output says why, too. With --format influx, 0 whenever something was printed, since Telegraf drops what a failing \
+         command printed; with --format zabbix, what went wrong is a document on standard output, too, and nothing is ever \
+         written to standard error; with --format prometheus and --output, the file then says closewatch_up 0.",
     ),
+    ("doctor: 1", "Something is hidden from this user."),
 ];
 
-const EXAMPLES: [(&str, &str); 13] = [
+const EXAMPLES: [(&str, &str); 15] = [
     (
         "closewatch probe drill --isolated",
         "Make a real leak in a namespace of its own, and confirm that check sees it.",
@@ -67,6 +70,11 @@ const EXAMPLES: [(&str, &str); 13] = [
         "closewatch integrate systemd --unit timer > /etc/systemd/system/closewatch.timer",
         "When systemd runs the check.",
     ),
+    (
+        "closewatch check --format prometheus --output /var/lib/prometheus/node-exporter/closewatch.prom",
+        "Numbers for the textfile collector of the node exporter; integrate prometheus-rules prints alerts on them.",
+    ),
+    ("closewatch integrate zabbix-template > closewatch.yaml", "A template to be imported into Zabbix 6.0 or later."),
 ];
 
 const FILES: [(&str, &str); 5] = [
@@ -162,6 +170,8 @@ fn synopsis(roff: &mut Roff) {
         italic("TARGET"),
         roman(" [--unit "),
         italic("UNIT"),
+        roman("] [--zabbix "),
+        italic("VERSION"),
         roman("]"),
     ]);
     roff.control("br", []);
@@ -179,6 +189,8 @@ fn synopsis(roff: &mut Roff) {
         italic("COMMAND"),
         roman("..."),
     ]);
+    roff.control("br", []);
+    roff.text([bold("closewatch doctor")]);
     roff.control("br", []);
     roff.text([bold("closewatch explain"), roman(" ["), italic("TOPIC"), roman("]")]);
     roff.control("br", []);

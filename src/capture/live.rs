@@ -14,7 +14,9 @@ use super::place::Place;
 use super::procfs::{self, Links, Scan};
 use super::sysctl::gap;
 use super::view::View;
-use super::{CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, port_probe};
+use super::{
+    CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, port_probe, privilege,
+};
 use crate::attribution::SocketSet;
 use crate::census::pools;
 use crate::model::ghost::GhostScan;
@@ -28,39 +30,43 @@ pub struct LiveHost;
 
 impl SnapshotSource for LiveHost {
     fn take(&self, request: &Request) -> Result<Snapshot, CaptureError> {
-        let taken_at = SystemTime::now();
-        let mut gaps = Vec::new();
-        let host = counters::read_host(&mut gaps);
-        let (mut view, links) = look(request)?;
-        let limits = view.settle();
-        gaps.append(&mut view.gaps);
-        let (scan, ghosts) = match links {
-            Some(links) => describe(links, &view, taken_at, &host, request),
-            None => (
-                Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped },
-                None,
-            ),
-        };
-        gaps.extend(scan.gaps);
-        let mut snapshot = Snapshot {
-            taken_at,
-            host,
-            source: view.namespaces.first().map_or(SourceKind::Netlink, |first| first.source),
-            namespaces: std::mem::take(&mut view.namespaces),
-            sockets: std::mem::take(&mut view.sockets),
-            processes: scan.processes,
-            holdings: scan.holdings,
-            scan: scan.extent,
-            limits,
-            gaps,
-            file: None,
-            ghosts,
-        };
-        if request.port_probe == PortProbeChoice::Exact {
-            settle_doubts(&mut snapshot, &view.places, request);
-        }
-        Ok(snapshot)
+        privilege::raised(|| take_raised(request))
     }
+}
+
+/// The look, with all rights that there are.
+fn take_raised(request: &Request) -> Result<Snapshot, CaptureError> {
+    let taken_at = SystemTime::now();
+    let mut gaps = Vec::new();
+    let host = counters::read_host(&mut gaps);
+    let (mut view, links) = look(request)?;
+    let limits = view.settle();
+    gaps.append(&mut view.gaps);
+    let (scan, ghosts) = match links {
+        Some(links) => describe(links, &view, taken_at, &host, request),
+        None => {
+            (Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped }, None)
+        }
+    };
+    gaps.extend(scan.gaps);
+    let mut snapshot = Snapshot {
+        taken_at,
+        host,
+        source: view.namespaces.first().map_or(SourceKind::Netlink, |first| first.source),
+        namespaces: std::mem::take(&mut view.namespaces),
+        sockets: std::mem::take(&mut view.sockets),
+        processes: scan.processes,
+        holdings: scan.holdings,
+        scan: scan.extent,
+        limits,
+        gaps,
+        file: None,
+        ghosts,
+    };
+    if request.port_probe == PortProbeChoice::Exact {
+        settle_doubts(&mut snapshot, &view.places, request);
+    }
+    Ok(snapshot)
 }
 
 /// Looks at the namespaces that were asked for, and collects descriptors.

@@ -82,6 +82,8 @@ pub enum Command {
     },
     /// Print ready configuration for a scheduler or a monitoring system
     Integrate(IntegrateArgs),
+    /// Tell what this user may see here, what is hidden and why, and the line that would show it; exits 1 if something is hidden
+    Doctor,
     /// Print completions for a shell
     Completions {
         /// The shell

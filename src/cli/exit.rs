@@ -17,6 +17,8 @@ pub enum Exit {
     OfCommand(u8),
     /// 0, 1, 2 or 3, as monitoring plugins: a check was graded.
     Graded(Verdict),
+    /// 1: something is hidden from this user.
+    Hidden,
     /// 3: it could not look, could not write, or did not understand what was typed.
     Failed,
 }
@@ -27,7 +29,7 @@ impl Exit {
     pub fn status(self) -> u8 {
         match self {
             Self::Done | Self::Graded(Verdict::Ok) => 0,
-            Self::Graded(Verdict::Warning) => 1,
+            Self::Graded(Verdict::Warning) | Self::Hidden => 1,
             Self::Graded(Verdict::Critical) | Self::NotConfirmed | Self::Leaked => 2,
             Self::OfCommand(status) => status,
             Self::Graded(Verdict::Unknown) | Self::Failed => 3,

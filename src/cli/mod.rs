@@ -2,6 +2,7 @@
 
 pub mod args;
 mod check;
+mod doctor;
 pub mod exec;
 pub mod exit;
 mod guard;
@@ -37,7 +38,7 @@ use crate::capture::anonymize::{Key, KeyError};
 use crate::capture::from::SavedLook;
 use crate::capture::live::LiveHost;
 use crate::capture::recording::RecordingError;
-use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, recording};
+use crate::capture::{CaptureError, Request, SnapshotSource, anonymize, privilege, recording};
 use crate::exec::ExecError;
 use crate::history::HistoryError;
 use crate::integrate;
@@ -54,6 +55,7 @@ pub fn run() -> ExitCode {
     if let Some(status) = worker::run_if_called(std::env::args_os()) {
         return status;
     }
+    privilege::lower();
     let typed: Vec<OsString> = std::env::args_os().collect();
     let voice = check::voice_typed(&typed);
     let outcome = match args::parse(typed) {
@@ -72,6 +74,7 @@ pub fn run() -> ExitCode {
             Some(Command::Exec(args)) => exec::exec(&args),
             Some(Command::Integrate(args)) => integrate(&args),
             Some(Command::Explain { topic }) => explain(topic.as_deref()),
+            Some(Command::Doctor) => doctor::doctor(),
             Some(Command::Completions { shell }) => completions(shell),
         },
     };

@@ -12,6 +12,7 @@ pub mod process;
 pub mod selection;
 pub mod snapshot;
 pub mod socket;
+pub mod standing;
 pub mod state;
 pub mod text;
 pub mod tuple;

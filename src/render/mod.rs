@@ -1,6 +1,7 @@
 //! The formats. A renderer knows the report and the page, and nothing of where either came from.
 
 pub mod chronicle;
+pub mod doctor;
 pub mod explain;
 mod history;
 mod influx;

@@ -304,6 +304,6 @@ mod tests {
     #[test]
     fn whole_numbers_stay_whole() {
         let text = |value| serde_json::to_string(&Number(value)).expect("JSON");
-        assert_eq!([text(0.0), text(27_905.0), text(0.5), text(1e16)], ["0", "27905", "0.5", "1e16"]);
+        assert_eq!([text(0.0), text(27_905.0), text(0.5), text(1e16)], ["0", "27905", "0.5", "1e+16"]);
     }
 }

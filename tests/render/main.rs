@@ -91,6 +91,19 @@ fn plugin_output_looks_as_expected() {
 }
 
 #[test]
+fn numbers_for_monitoring_look_as_expected() {
+    for (name, story) in STORIES {
+        for (kind, format) in
+            [("prom", Format::Prometheus), ("influx", Format::Influx), ("zabbix.json", Format::Zabbix)]
+        {
+            let seen = story().tell(|report| text(report, format, &PLAIN));
+            let version = format!("\"version\":\"{}\"", env!("CARGO_PKG_VERSION"));
+            assert_golden(&format!("{name}.{kind}"), &seen.replace(&version, "\"version\":\"VERSION\""));
+        }
+    }
+}
+
+#[test]
 fn no_line_of_a_table_is_wider_than_the_page() {
     for (name, story) in STORIES {
         // A command to paste is never broken.

@@ -67,6 +67,27 @@ impl Trigger {
         ])
     }
 
+    /// One that is over when its expression is false. `told` is what a problem says beside the name.
+    fn plain(name: &str, told: &str, expression: String, (priority, scope): (Priority, &'static str)) -> Self {
+        let name = format!("Closewatch: {name}");
+        let event_name = if told.is_empty() { String::new() } else { format!("{name}: {told}") };
+        Self {
+            name,
+            event_name,
+            expression,
+            recovery: String::new(),
+            priority,
+            scope,
+            description: "",
+            worse: Vec::new(),
+        }
+    }
+
+    /// The same with a description.
+    fn because(self, description: &'static str) -> Self {
+        Self { description, ..self }
+    }
+
     /// The same, needless while the worse one has a problem.
     fn unless(mut self, worse: &Self) -> Self {
         self.worse.push((worse.name.clone(), worse.expression.clone(), worse.recovery.clone()));
@@ -149,72 +170,8 @@ struct Plan {
 /// The triggers of the host.
 pub(super) fn of_host(edition: Edition) -> Vec<Trigger> {
     let words = Words::of(edition);
-    let plain = |name: &str, event: &str, expression: String, priority, scope, description| Trigger {
-        name: format!("Closewatch: {name}"),
-        event_name: if event.is_empty() { String::new() } else { format!("Closewatch: {event}") },
-        expression,
-        recovery: String::new(),
-        priority,
-        scope,
-        description,
-        worse: Vec::new(),
-    };
-    // A leak that a process is blamed for is told by the trigger of the process.
-    let unblamed = format!("{}<{}", words.value("last", "stuck", ""), threshold("stuck", Severity::Warning));
-    let error = plain(
-        "There is no report",
-        "There is no report: {ITEM.LASTVALUE1}",
-        format!("length({})>0", words.value("last", "error", "")),
-        Priority::Average,
-        "availability",
-        "The agent has no report, or closewatch could not make one. `closewatch doctor`, as the user of the agent, tells more.",
-    );
-    let silent = plain(
-        "There has been no report for a while",
-        &format!("There has been no report for {NODATA}"),
-        // The second is for a report that is read from a file.
-        format!(
-            "{}=1 or {}=0",
-            words.value("nodata", "error", &format!(",{NODATA}")),
-            words.value("fuzzytime", "taken_at", &format!(",{NODATA}"))
-        ),
-        Priority::Warning,
-        "availability",
-        "The agent does not answer, the item of the report is disabled, or the job that writes the report to a file does not run.",
-    )
-    .unless(&error);
-    let growth = plain(
-        "CLOSE-WAIT grows and no process is known to leak",
-        "CLOSE-WAIT grows and no process is known to leak: {ITEM.LASTVALUE1} sockets",
-        format!(
-            "{floor}-{before}>{GROWTH} and {unblamed}",
-            floor = words.value("min", "state[close_wait]", ",10m"),
-            before = words.value("min", "state[close_wait]", ",10m:now-50m"),
-        ),
-        Priority::Warning,
-        "capacity",
-        "The least of ten minutes has risen: what comes and goes does not raise it.",
-    );
-    let mut triggers = vec![error, silent, growth];
-    for (severity, priority) in [(Severity::Critical, Priority::High), (Severity::Warning, Priority::Average)] {
-        let least = threshold("eta", severity);
-        let level = if severity == Severity::Critical { "critical" } else { "warning" };
-        let near = plain(
-            &format!("A limit is near ({level})"),
-            "A limit is near: {ITEM.LASTVALUE1} left",
-            // A limit that is no longer near has no value: the last one says nothing then.
-            format!(
-                "{}<{least} and {}=0 and {unblamed}",
-                words.value("last", "eta", ""),
-                words.value("nodata", "eta", &format!(",{NODATA}"))
-            ),
-            priority,
-            "capacity",
-            "At the growth that the history of closewatch shows. The headline says which limit.",
-        );
-        let worse = triggers.last().filter(|_| severity == Severity::Warning).cloned();
-        triggers.push(worse.map_or(near.clone(), |worse| near.unless(&worse)));
-    }
+    let mut triggers = of_the_report(words);
+    triggers.extend(of_growth(words));
     triggers.extend(words.levels(
         "conntrack",
         "conntrack",
@@ -226,23 +183,82 @@ pub(super) fn of_host(edition: Edition) -> Vec<Trigger> {
             description: "When it is full the kernel drops the first packet of every new connection.",
         },
     ));
-    triggers.push(plain(
+    triggers
+}
+
+/// What is wrong with the report itself.
+fn of_the_report(words: Words) -> Vec<Trigger> {
+    let error = Trigger::plain(
+        "There is no report",
+        "{ITEM.LASTVALUE1}",
+        format!("length({})>0", words.value("last", "error", "")),
+        (Priority::Average, "availability"),
+    )
+    .because(
+        "The agent has no report, or closewatch could not make one. `closewatch doctor`, as the user of the agent, tells more.",
+    );
+    // The second is for a report that is read from a file.
+    let old = format!(
+        "{}=1 or {}=0",
+        words.value("nodata", "error", &format!(",{NODATA}")),
+        words.value("fuzzytime", "taken_at", &format!(",{NODATA}"))
+    );
+    let silent = Trigger::plain(
+        "There has been no report for a while",
+        NODATA,
+        old,
+        (Priority::Warning, "availability"),
+    )
+    .because(
+        "The agent does not answer, the item of the report is disabled, or the job that writes the report to a file \
+                 does not run.",
+    )
+    .unless(&error);
+    let partial = Trigger::plain(
         "The look is cut short",
         "",
         format!("{}=1", words.value("min", "partial", ",#5")),
-        Priority::Info,
-        "notice",
+        (Priority::Info, "notice"),
+    )
+    .because(
         "Counts are what was seen until the time limit, and processes are missing: the host is busy, or has very many sockets.",
-    ));
-    triggers.push(plain(
+    );
+    let hidden = Trigger::plain(
         "Holders of sockets are hidden",
-        "Holders of sockets are hidden: {ITEM.LASTVALUE1} are known",
+        "{ITEM.LASTVALUE1} are known",
         format!("{}<{COVERAGE}", words.value("max", "coverage", ",#3")),
-        Priority::Info,
-        "notice",
+        (Priority::Info, "notice"),
+    )
+    .because(
         "The agent may not see the processes of other users: `closewatch doctor` prints the line that would show them.",
-    ));
-    triggers
+    );
+    vec![error, silent, partial, hidden]
+}
+
+/// What grows, where no process is blamed: a leak is told by the trigger of the process.
+fn of_growth(words: Words) -> [Trigger; 3] {
+    let unblamed = format!("{}<{}", words.value("last", "stuck", ""), threshold("stuck", Severity::Warning));
+    let floor = words.value("min", "state[close_wait]", ",10m");
+    let before = words.value("min", "state[close_wait]", ",10m:now-50m");
+    let growth = Trigger::plain(
+        "CLOSE-WAIT grows and no process is known to leak",
+        "{ITEM.LASTVALUE1} sockets",
+        format!("{floor}-{before}>{GROWTH} and {unblamed}"),
+        (Priority::Warning, "capacity"),
+    )
+    .because("The least of ten minutes has risen: what comes and goes does not raise it.");
+    let near = |severity, level: &str, priority| {
+        // A limit that is no longer near has no value: the last one says nothing then.
+        let known = format!("{}=0", words.value("nodata", "eta", &format!(",{NODATA}")));
+        let soon = format!("{}<{}", words.value("last", "eta", ""), threshold("eta", severity));
+        let name = format!("A limit is near ({level})");
+        let told = "{ITEM.LASTVALUE1} left";
+        Trigger::plain(&name, told, format!("{soon} and {known} and {unblamed}"), (priority, "capacity"))
+            .because("At the growth that the history of closewatch shows. The headline says which limit.")
+    };
+    let critical = near(Severity::Critical, "critical", Priority::High);
+    let warning = near(Severity::Warning, "warning", Priority::Average).unless(&critical);
+    [growth, critical, warning]
 }
 
 /// The prototypes of a process.
@@ -290,7 +306,8 @@ pub(super) fn of_process(edition: Edition) -> Vec<Trigger> {
         name: format!("{NAME} holds descriptors of connections that are over"),
         told: "{ITEM.LASTVALUE1} of them",
         description: "A reset ended these connections, and the program does not close them: each holds a descriptor.",
-        ..Plan { guard: String::new(), of: Some(NAME), ..fds_like() }
+        of: Some(NAME),
+        guard: String::new(),
     };
     let mut triggers = vec![worst.clone(), bad.clone()];
     for plan in [("fds", fds), ("ghosts", ghosts)] {
@@ -298,11 +315,6 @@ pub(super) fn of_process(edition: Edition) -> Vec<Trigger> {
         triggers.extend(made.map(|trigger| trigger.unless(&worst).unless(&bad)));
     }
     triggers
-}
-
-/// A plan to be filled in.
-fn fds_like() -> Plan {
-    Plan { name: String::new(), told: "", of: None, guard: String::new(), description: "" }
 }
 
 /// The prototypes of a port pool.
