@@ -35,16 +35,37 @@ pub(super) struct Mark {
 
 /// The points of one number. They are made once and not copied: three months of a host are ten megabytes. Until the end
 /// `at` is the number of the step.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Line {
     points: Vec<Point>,
     /// [`Mark::aside`] of each.
     asides: Vec<u32>,
+    /// Whether every step is behind the one before, whether right behind it, and whether all asides are the same: then
+    /// nothing is to be done about that, which is seen while the points are at hand.
+    is_in_order: bool,
+    is_without_gaps: bool,
+    is_alike: bool,
 }
 
 impl Line {
+    fn with_room(points: usize) -> Self {
+        Self {
+            points: Vec::with_capacity(points),
+            asides: Vec::with_capacity(points),
+            is_in_order: true,
+            is_without_gaps: true,
+            is_alike: true,
+        }
+    }
+
     #[inline]
     pub(super) fn push(&mut self, mark: Mark) {
+        if let (Some(last), Some(aside)) = (self.points.last(), self.asides.last()) {
+            let step = f64::from(mark.step);
+            self.is_in_order &= step > last.at;
+            self.is_without_gaps &= step == last.at + 1.0;
+            self.is_alike &= mark.aside == *aside;
+        }
         self.points.push(Point {
             at: f64::from(mark.step),
             used: mark.used as f64,
@@ -121,7 +142,7 @@ impl<K: Copy + Eq + std::hash::Hash> Table<K> {
         if place == fresh {
             let before = (step as usize).saturating_sub(MOST_HOURS);
             let room = if fresh < MANY_LINES { self.room.saturating_sub(before) } else { 0 };
-            self.lines.push((key, Line { points: Vec::with_capacity(room), asides: Vec::with_capacity(room) }));
+            self.lines.push((key, Line::with_room(room)));
         }
         place
     }
@@ -230,7 +251,7 @@ fn push(series: &mut Vec<Series>, (track, holder): (Track, Option<ProcessKey>), 
 /// its start; before that the one that had leaked most then, and so on: a line that changes its process at every look
 /// would tell nothing.
 fn follow_one_run(line: &mut Line) {
-    if line.points.windows(2).all(|pair| pair[0].at < pair[1].at) {
+    if line.is_in_order {
         return;
     }
     line.sort();
@@ -260,7 +281,7 @@ fn by_amount(one: &Point, other: &Point) -> Ordering {
 /// Leaves out the looks that could not tell the ghosts of a run of which others could: they would look like a leak that
 /// went away.
 fn leave_out_unlike_ghosts(line: &mut Line) {
-    if line.asides.windows(2).all(|pair| pair[0] == pair[1]) {
+    if line.is_alike {
         return;
     }
     let mut kept = Vec::with_capacity(line.points.len());
@@ -290,7 +311,7 @@ fn end_with_processes(line: &mut Line, runs: &HashMap<NameId, RunPlace, RandomSt
 /// Adds zeros for the looks that listed every pool but this one, from its first look to the first without it at the end.
 fn fill_empty_moments(line: &mut Line, steps: &[Step]) {
     let is_last = line.points.last().is_some_and(|point| step_of(point) + 1 == steps.len());
-    if is_last && line.points.windows(2).all(|pair| pair[0].at + 1.0 >= pair[1].at) {
+    if is_last && line.is_without_gaps {
         return;
     }
     let mut filled = Vec::with_capacity(line.points.len() * 2);

@@ -14,8 +14,7 @@ use self::lines::Lines;
 use super::bytes::Torn;
 use super::fault::Fault;
 use super::names::Names;
-use super::stretch::code::Grain;
-use super::stretch::{HOUR_MS, Stretch, milliseconds, system_time};
+use super::stretch::{HOUR_MS, milliseconds, system_time};
 use super::stuck;
 use super::tip::Tip;
 use super::upkeep::{HOURS_FOR_MS, MOST_LOOKS};
@@ -100,11 +99,10 @@ fn read_looks(connection: &Connection, tip: &Tip, lines: &mut Lines) -> Result<(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let id = row.get::<_, i64>(0)? as u64;
-        let look = Stretch::read(Grain::Look, id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?;
+        points::read_look_into(lines, id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?;
         if id != next {
             return Err(ROW_MISSING);
         }
-        points::add_look(lines, &look)?;
         next += 1;
     }
     if next == tip.next_look { Ok(()) } else { Err(ROW_MISSING) }

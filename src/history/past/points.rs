@@ -6,7 +6,9 @@
 use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
 use super::super::names::NameId;
-use super::super::stretch::code::{pack_limit_id, read_limit_id};
+use super::super::stretch::code::{
+    Grain, pack_limit_id, read_head, read_limit, read_limit_id, read_pool, read_process,
+};
 use super::super::stretch::{HOUR_MS, LimitId, Stretch};
 use super::lines::{Line, Lines, Mark};
 
@@ -280,24 +282,28 @@ pub(super) fn read_into(lines: &mut Lines, first: u64, sealed: &[u8]) -> Result<
 }
 
 /// Adds one look to the lines, as a step of its own.
-pub(super) fn add_look(lines: &mut Lines, look: &Stretch) -> Result<(), Fault> {
-    let step = lines.step_of_look(&look.head);
-    for (run, numbers) in &look.processes {
-        let line = lines.process(*run, step)?;
+pub(super) fn read_look_into(lines: &mut Lines, id: u64, sealed: &[u8]) -> Result<(), Fault> {
+    let mut row = Unpacker::open(Seal::Look, id, sealed)?;
+    let step = lines.step_of_look(&read_head(&mut row, id)?);
+    for _ in 0..row.number()? {
+        let (run, numbers) = read_process(&mut row, Grain::Look)?;
+        let line = lines.process(run, step)?;
         if let Some(open) = numbers.fds_open {
             let aside = u32::from(numbers.ghosts.is_some());
             let (used, leaked, limit) = (open.last, numbers.leaked, numbers.fds_limit);
-            line.push(Mark { step, run: *run, used, leaked, limit, aside });
+            line.push(Mark { step, run, used, leaked, limit, aside });
         }
     }
-    for (pool, numbers) in &look.pools {
+    for _ in 0..row.number()? {
+        let (pool, numbers) = read_pool(&mut row, Grain::Look)?;
         let (run, held) = numbers.holder.unwrap_or_default();
         let (used, leaked, limit) = (numbers.used.last, numbers.stuck.last, Some(numbers.usable));
-        lines.pool(*pool, step).push(Mark { step, run, used, leaked, limit, aside: small(held) });
+        lines.pool(pool, step).push(Mark { step, run, used, leaked, limit, aside: small(held) });
     }
-    for (limit, numbers) in &look.limits {
+    for _ in 0..row.number()? {
+        let (limit, numbers) = read_limit(&mut row, Grain::Look)?;
         let (used, most) = (numbers.used.last, Some(numbers.limit));
-        lines.limit(*limit, step).push(Mark { step, used, limit: most, ..Mark::default() });
+        lines.limit(limit, step).push(Mark { step, used, limit: most, ..Mark::default() });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
+use super::super::names::NameId;
 use super::{Head, LimitId, Stretch, leaked};
 use crate::model::numbers::{LimitNumbers, OtherNumbers, PoolNumbers, ProcessNumbers, Spread};
 use crate::model::past::LimitKind;
@@ -26,16 +27,11 @@ impl Grain {
 }
 
 impl Stretch {
-    /// The row, sealed for the number of its first look.
+    /// The row, sealed for the number of its first look. What series are made of comes first: nobody reads the rest for them.
     pub(in super::super) fn packed(&self, grain: Grain) -> Vec<u8> {
         let mut out = Packer::with_room(2_048);
         pack_head(&mut out, &self.head);
         let spread = |out: &mut Packer, spread: &Spread| pack_spread(out, grain, *spread);
-        out.number(self.namespaces.len() as u64);
-        for (id, states) in &self.namespaces {
-            out.number(*id);
-            states.iter().for_each(|states| spread(&mut out, states));
-        }
         out.number(self.processes.len() as u64);
         for (id, numbers) in &self.processes {
             out.number(*id);
@@ -55,6 +51,11 @@ impl Stretch {
             spread(&mut out, used);
             out.number(*limit);
         }
+        out.number(self.namespaces.len() as u64);
+        for (id, states) in &self.namespaces {
+            out.number(*id);
+            states.iter().for_each(|states| spread(&mut out, states));
+        }
         for OtherNumbers { count, sockets, stuck } in [&self.other_processes, &self.other_pools] {
             [count, sockets, stuck].into_iter().for_each(|number| spread(&mut out, number));
         }
@@ -66,6 +67,9 @@ impl Stretch {
     pub(in super::super) fn read(grain: Grain, first: u64, sealed: &[u8]) -> Result<Self, Fault> {
         let mut row = Unpacker::open(grain.seal(), first, sealed)?;
         let head = read_head(&mut row, first)?;
+        let processes = row.list(|row| read_process(row, grain))?;
+        let pools = row.list(|row| read_pool(row, grain))?;
+        let limits = row.list(|row| read_limit(row, grain))?;
         let namespaces = row.list(|row| {
             let id = row.number()?;
             let mut states = [Spread::default(); 12];
@@ -73,17 +77,6 @@ impl Stretch {
                 *spread = read_spread(row, grain)?;
             }
             Ok((id, states))
-        })?;
-        let processes = row.list(|row| Ok((row.number()?, read_process(row, grain)?)))?;
-        let pools = row.list(|row| {
-            let (id, usable) = (row.number()?, row.number()?);
-            let (used, stuck) = (read_spread(row, grain)?, read_spread(row, grain)?);
-            Ok((id, PoolNumbers { usable, used, stuck, holder: read_holder(row)? }))
-        })?;
-        let limits = row.list(|row| {
-            let id = read_limit_id(row)?;
-            let used = read_spread(row, grain)?;
-            Ok((id, LimitNumbers { used, limit: row.number()? }))
         })?;
         let mut others = || {
             let (count, sockets) = (read_spread(&mut row, grain)?, read_spread(&mut row, grain)?);
@@ -97,7 +90,7 @@ impl Stretch {
 }
 
 /// The first look is the row's number and is not repeated.
-pub(in super::super) fn pack_head(out: &mut Packer, head: &Head) {
+fn pack_head(out: &mut Packer, head: &Head) {
     let Head { first, last, began, ended, uptime, life, boot, verdict, attributed, lists_pools } = head;
     out.number(last - first);
     out.signed(*began);
@@ -166,7 +159,9 @@ fn pack_process(out: &mut Packer, grain: Grain, numbers: &ProcessNumbers) {
     }
 }
 
-fn read_process(row: &mut Unpacker, grain: Grain) -> Result<ProcessNumbers, Torn> {
+/// A process with the number of its run.
+pub(in super::super) fn read_process(row: &mut Unpacker, grain: Grain) -> Result<(NameId, ProcessNumbers), Torn> {
+    let id = row.number()?;
     let (sockets, close_wait) = (read_spread(row, grain)?, read_spread(row, grain)?);
     let stuck = read_spread(row, grain)?;
     let (ghosts, fds_open) = (read_optional(row, grain)?, read_optional(row, grain)?);
@@ -175,17 +170,31 @@ fn read_process(row: &mut Unpacker, grain: Grain) -> Result<ProcessNumbers, Torn
         Grain::Look => leaked(stuck.last, ghosts.map(|ghosts| ghosts.last)),
         Grain::Hour => row.number()?,
     };
-    Ok(ProcessNumbers { sockets, close_wait, stuck, ghosts, fds_open, fds_limit, leaked })
+    Ok((id, ProcessNumbers { sockets, close_wait, stuck, ghosts, fds_open, fds_limit, leaked }))
 }
 
-pub(in super::super) fn pack_holder(out: &mut Packer, holder: Option<(u64, u64)>) {
+/// A pool with the number of its name.
+pub(in super::super) fn read_pool(row: &mut Unpacker, grain: Grain) -> Result<(NameId, PoolNumbers), Torn> {
+    let (id, usable) = (row.number()?, row.number()?);
+    let (used, stuck) = (read_spread(row, grain)?, read_spread(row, grain)?);
+    Ok((id, PoolNumbers { usable, used, stuck, holder: read_holder(row)? }))
+}
+
+/// A limit with what it limits.
+pub(in super::super) fn read_limit(row: &mut Unpacker, grain: Grain) -> Result<(LimitId, LimitNumbers), Torn> {
+    let id = read_limit_id(row)?;
+    let used = read_spread(row, grain)?;
+    Ok((id, LimitNumbers { used, limit: row.number()? }))
+}
+
+fn pack_holder(out: &mut Packer, holder: Option<(u64, u64)>) {
     out.optional(holder.map(|(run, _)| run));
     if let Some((_, count)) = holder {
         out.number(count);
     }
 }
 
-pub(in super::super) fn read_holder(row: &mut Unpacker) -> Result<Option<(u64, u64)>, Torn> {
+fn read_holder(row: &mut Unpacker) -> Result<Option<(u64, u64)>, Torn> {
     match row.optional()? {
         Some(run) => Ok(Some((run, row.number()?))),
         None => Ok(None),
