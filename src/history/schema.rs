@@ -47,9 +47,6 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection, Fault> {
     // After a crash of the machine the last looks may be gone; what is there is whole.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", AHEAD_PAGES)?;
-    // Whoever is the last to close would put in place what is written ahead, and wait for the disk: at every check, most of
-    // its time. It is put in place when there are enough pages of it.
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.pragma_update_and_check(None, "journal_size_limit", AHEAD_BYTES, |_| Ok(()))?;
     // Freed pages are used again: the file need not shrink, it must not grow.
     connection.pragma_update_and_check(None, "max_page_count", MOST_PAGES as i64, |_| Ok(()))?;
