@@ -13,7 +13,11 @@ use support::{closewatch, text};
 
 /// `closewatch exec` with these options, around this command.
 fn exec(options: &[&str], command: &[&str]) -> Command {
-    let mut exec = closewatch();
+    let closewatch = closewatch();
+    // Whoever runs the tests may ignore what is sent here, and to ignore is inherited.
+    let mut exec = Command::new("env");
+    exec.args(["--default-signal=INT", "--default-signal=QUIT"]).arg(closewatch.get_program());
+    exec.envs(closewatch.get_envs().filter_map(|(name, value)| Some((name, value?))));
     exec.arg("exec").args(options).arg("--").args(command);
     exec
 }

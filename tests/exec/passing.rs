@@ -79,7 +79,9 @@ fn a_terminal_is_the_commands_own() {
     }
     let inner = "n=0; trap 'n=$((n+1))' INT; test -t 0 && test -t 1 && test -t 2 && echo ready; \
                  for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; done; echo interrupted $n times";
-    let command = format!("exec {} exec -- sh -c '{}'", env!("CARGO_BIN_EXE_closewatch"), inner.replace('\'', r"'\''"));
+    // Whoever runs the tests may ignore what is sent here, and to ignore is inherited.
+    let program = concat!("env --default-signal=INT ", env!("CARGO_BIN_EXE_closewatch"));
+    let command = format!("exec {program} exec -- sh -c '{}'", inner.replace('\'', r"'\''"));
     let mut child = std::process::Command::new("script")
         .args(["-qefc", &command, "/dev/null"])
         .stdin(Stdio::piped())

@@ -218,10 +218,11 @@ impl Columns {
         Ok(())
     }
 
-    /// The hours that are not missing, with the place of their cell.
+    /// The hours that are not missing, with the place of their cell. Counted, and not zipped with a range of a known length: the
+    /// optimizer would lay out a search for each place behind the other, and follow them all for minutes.
     fn places(&self, hours: usize) -> impl Iterator<Item = (usize, usize)> + use<> {
         let missing = self.missing;
-        (0..hours).filter(move |hour| missing >> hour & 1 == 0).zip(0..MOST_HOURS)
+        (0..hours).filter(move |hour| missing >> hour & 1 == 0).enumerate().map(|(place, hour)| (hour, place))
     }
 
     fn cells(&self, hours: usize) -> Cells {
