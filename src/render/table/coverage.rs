@@ -6,7 +6,7 @@ use super::sheet::Sheet;
 use crate::model::snapshot::{Gap, Names, ProcessScan, RecordingNote, SavedFile, SourceKind, Usage};
 use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
-use crate::model::wording::count;
+use crate::model::wording::{count, counted};
 use crate::render::Detail;
 use crate::render::history;
 use crate::render::words::{hides_phrase, netns_label};
@@ -69,7 +69,8 @@ fn seen(report: &Report<'_>) -> String {
         SourceKind::NetstatText => " (from saved text of netstat)",
         SourceKind::SavedProcText => " (from saved text of /proc/net/tcp)",
     };
-    format!("{} sockets in {}{source}", count(report.census.coverage.sockets), namespaces(report))
+    let sockets = counted(report.census.coverage.sockets, "socket", "sockets");
+    format!("{sockets} in {}{source}", namespaces(report))
 }
 
 /// `3 namespaces`, and how many of them hold nothing or were read from outside.
