@@ -107,10 +107,7 @@ fn details(scene: &Scene<'_>, forecast: &Forecast) -> Vec<String> {
     let mut details = Vec::new();
     if let Wall::In { earliest_s, latest_s, .. } = forecast.trend.wall {
         let latest = latest_s.map_or_else(|| "no end that is known".to_owned(), ahead);
-        details.push(format!(
-            "Between {} and {latest}: the growth of each pair of looks, 95 % of them.",
-            ahead(earliest_s)
-        ));
+        details.push(format!("Between {} and {latest}: nine ends in ten came within such bounds.", ahead(earliest_s)));
     }
     if let Track::Ports(name) = &forecast.track
         && let Some(pool) = scene.pool_named(name)
@@ -168,7 +165,7 @@ mod tests {
         assert_eq!(
             finding.details,
             [
-                "Between 8 days and 9 days: the growth of each pair of looks, 95 % of them.",
+                "Between 8 days and 9 days: nine ends in ten came within such bounds.",
                 "telegraf[1234] (telegraf.service) holds 94 % of those in use.",
                 "9,390 of its stuck sockets are the same as at the last look, and 7,400 have been so for a day and more."
             ]
