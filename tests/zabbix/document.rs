@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
-use std::process::{Command, Output};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::nobody::{as_nobody, public_place};
 use crate::support::saved::{EVIL_NAMES, LISTENER, check_saved, leaked_by};
+use crate::support::service::Service;
 use crate::support::{
     close_wait, closewatch, in_netns, is_root, listen, raise_descriptor_limit, settle, skip, text, wait_until,
 };
@@ -148,30 +150,31 @@ fn past_its_time_it_counts_what_it_saw_and_lists_nothing() {
     in_netns("document::past_its_time_it_counts_what_it_saw_and_lists_nothing", || {
         raise_descriptor_limit();
         let server = listen(crate::DESTINATION);
-        let _kept: Vec<TcpStream> = (0..4_000).map(|_| close_wait(&server)).collect();
+        let leaked: Vec<TcpStream> = (0..crate::LEAKED).map(|_| close_wait(&server)).collect();
         settle();
+        // Few sockets, so that their table is soon read, and so many descriptors that the look for holders is not: the limits
+        // that fall between are then many.
+        let _copies: Vec<OwnedFd> =
+            (0..3_000).map(|nth| rustix::io::dup(&leaked[nth % crate::LEAKED])).map(|fd| fd.expect("dup")).collect();
+        let _holders: Vec<Service> =
+            (0..50).map(|_| Service::start(Command::new("sleep").arg("300").stdout(Stdio::null()))).collect();
         let look = |limit: u32| {
             let limit = format!("{limit}ms");
             let options = ["check", "--format", "zabbix", "--netns", "current", "--no-history", "-t", &limit];
-            closewatch().args(options).output().expect("closewatch starts")
+            document(&closewatch().args(options).output().expect("closewatch starts"))
         };
-        // How long a look takes is known afterwards only: shorter limits are tried until one falls into the look.
-        let mut limit = 400;
+        // How long the look takes is known afterwards only: the limit is halved from one that is enough, until it is not.
+        let mut limit = 6_000;
+        let mut seen = look(limit);
         wait_until("a limit that the look reaches and the check keeps", || {
-            limit = if limit > 8 { limit * 9 / 10 } else { 400 };
-            let document = document(&look(limit));
-            if document["error"] != "" {
-                // It had time for nothing, or not for the end.
-                return false;
-            }
-            let is_partial = document["partial"] == true;
-            if is_partial {
-                for list in ["processes", "pools", "listeners", "namespaces"] {
-                    assert_eq!(document[list], Value::Null, "what is missing must not look as if it were gone");
-                }
-            }
-            is_partial && document["sockets"].as_u64() > Some(0)
+            // One that was too short even for the end is doubled once and approached again in smaller steps.
+            limit = if seen["error"] == "" { limit * 2 / 3 } else { limit * 5 / 4 }.max(1);
+            seen = look(limit);
+            seen["partial"] == true && seen["sockets"].as_u64() > Some(0)
         });
+        for list in ["processes", "pools", "listeners", "namespaces"] {
+            assert_eq!(seen[list], Value::Null, "what is missing must not look as if it were gone");
+        }
     });
 }
 
