@@ -1,6 +1,6 @@
 //! The pure core: from one look to all that a renderer may know.
 
-use crate::attribution::{self, Owners};
+use crate::attribution::Owners;
 use crate::census::memory::{self, Seen};
 use crate::census::{self, Census, Query};
 use crate::diagnosis;
@@ -46,8 +46,7 @@ pub struct Report<'a> {
 /// Counts, judges and words one look. It cannot fail: what is missing is a value of its own.
 #[must_use]
 pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, policy: &'a Policy) -> Report<'a> {
-    let owners = attribution::join(snapshot);
-    let census = census::take(snapshot, &owners, query, past);
+    let (owners, census) = census::join_and_take(snapshot, query, past);
     let seen = Seen { snapshot, owners: &owners, query, census: &census, past };
     // Without a past there is nothing to compare with, and perhaps nobody to remember this look either.
     let memory = (!past.looks.is_empty()).then(|| memory::of(&seen));

@@ -182,7 +182,7 @@ fn record(response: &InetResponse, message: &[u8]) -> SocketRecord {
                 Timer::TimeWait(u32::from_ne_bytes(expires))
             }
         },
-        binding: PortBinding::Unknown,
+        binding: if kind == SocketKind::TimeWait { PortBinding::Auto } else { PortBinding::Unknown },
         v6only: attribute(11).map(|nla| matches!(nla, Nla::SkV6Only(true))),
         clocks: bytes(2).filter(|_| state != TcpState::Listen).map(|info| {
             let field = |at: usize| u32::from_ne_bytes(info[at..at + 4].try_into().expect("four bytes"));

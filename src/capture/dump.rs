@@ -68,19 +68,19 @@ impl Walker {
     /// One walk over both families; where the kernel refuses that, one each.
     pub(super) fn dump_tcp(&mut self, walk: &Walk, filter: Option<&Bytecode>) -> io::Result<Found> {
         let rows = SharedRows::default();
-        let unreadable = self.dump_tcp_into(&rows, walk, filter)?;
+        let unreadable = self.dump_tcp_into((&rows, |_: &mut SocketRecord| ()), walk, filter)?;
         Ok(Found { rows: rows.into_inner().unwrap_or_else(PoisonError::into_inner), unreadable })
     }
 
-    /// The same; the rows go to those of other walks. Returns what did not become a row.
+    /// The same; the rows go to those of other walks when they were shown to `see`. Returns what did not become a row.
     pub(super) fn dump_tcp_into(
         &mut self,
-        rows: &SharedRows,
+        (rows, mut see): (&SharedRows, impl FnMut(&mut SocketRecord)),
         walk: &Walk,
         filter: Option<&Bytecode>,
     ) -> io::Result<Unreadable> {
         let Walk { states, extensions } = *walk;
-        let mut dump = |tables| self.dump_into(rows, &DumpRequest { tables, states, extensions, filter });
+        let mut dump = |tables| self.dump_into((rows, &mut see), &DumpRequest { tables, states, extensions, filter });
         match dump(Tables::Tcp) {
             Err(error) if error.kind() != io::ErrorKind::TimedOut => {}
             answer => return answer,
@@ -96,11 +96,15 @@ impl Walker {
     /// When it does not come to its end, for whatever reason: what came before is thrown away.
     pub(super) fn dump(&mut self, request: &DumpRequest<'_>) -> io::Result<Found> {
         let rows = SharedRows::default();
-        let unreadable = self.dump_into(&rows, request)?;
+        let unreadable = self.dump_into((&rows, &mut |_: &mut SocketRecord| ()), request)?;
         Ok(Found { rows: rows.into_inner().unwrap_or_else(PoisonError::into_inner), unreadable })
     }
 
-    fn dump_into(&mut self, rows: &SharedRows, request: &DumpRequest<'_>) -> io::Result<Unreadable> {
+    fn dump_into(
+        &mut self,
+        (rows, see): (&SharedRows, &mut impl FnMut(&mut SocketRecord)),
+        request: &DumpRequest<'_>,
+    ) -> io::Result<Unreadable> {
         self.sequence += 1;
         self.limit_waiting()?;
         let bytes = encode_request(request, self.sequence);
@@ -108,6 +112,7 @@ impl Walker {
         let mut decoder = Decoder::new(self.netns, self.sequence);
         loop {
             let progress = decoder.take(self.receive()?).map_err(io_error)?;
+            decoder.rows.iter_mut().for_each(&mut *see);
             rows.lock().unwrap_or_else(PoisonError::into_inner).append(&mut decoder.rows);
             if progress == Progress::Done {
                 return Ok(decoder.unreadable);

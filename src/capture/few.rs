@@ -39,8 +39,9 @@ pub(super) fn read_few(asked: &Asked<'_>, sockstat: &SockStat, has_mptcp: Option
         row.kind == SocketKind::Full && NAMED_OR_NOT.has(row.state) && in_range
     });
     let extras = Extras {
-        explicit: if may_be_explicit { read_explicit(asked) } else { Ok(Vec::new()) },
+        explicit: may_be_explicit.then(|| read_explicit(asked, NAMED_OR_NOT)),
         mptcp: if has_mptcp == Some(false) { Ok(HashMap::new()) } else { read_mptcp(asked) },
     };
-    Ok(finish(found, &extras, asked))
+    let cookies = found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect();
+    Ok(finish(found, cookies, &extras, asked))
 }

@@ -29,7 +29,7 @@ use super::process_gaps::{Privilege, Reason, Thing, Unread, gaps_of};
 use super::procfs::{Holder, Links};
 use super::workers::spread;
 use super::{Deadline, netns};
-use crate::attribution::SocketSet;
+use crate::attribution::{NumberSet, SocketSet};
 use crate::model::ghost::{Ghost, GhostScan};
 use crate::model::process::{Holding, Process, ProcessIndex, ProcessKey};
 use crate::model::snapshot::Gap;
@@ -49,7 +49,7 @@ pub(super) struct Field<'a> {
     /// The sockets that were read.
     pub(super) sockets: &'a [SocketRecord],
     /// Their inodes.
-    pub(super) inodes: &'a SocketSet<Inode>,
+    pub(super) inodes: &'a NumberSet,
     /// Whether filters kept sockets out.
     pub(super) filtered: bool,
     /// Only processes of this network namespace are looked at, when it was the only one asked for.
@@ -134,11 +134,8 @@ impl FirstLook {
 /// bound sockets, with its peer's port still in it (Linux 6.8; before, it is in none).
 fn suspects(holders: &[Holder], field: &Field<'_>) -> Vec<Piece> {
     let bound = field.sockets.iter().filter(|socket| was_connected(socket));
-    let bound: SocketSet<Inode> = bound.filter_map(|socket| socket.inode).collect();
-    let is_suspect = |link: &&Link| {
-        let inode = Inode(link.inode);
-        !field.inodes.contains(&inode) || bound.contains(&inode)
-    };
+    let bound: SocketSet<u64> = bound.filter_map(|socket| socket.inode).map(|inode| inode.0).collect();
+    let is_suspect = |link: &&Link| !field.inodes.contains(link.inode) || bound.contains(&link.inode);
     let piece = |holder: &Holder| Piece {
         who: Who { key: holder.identity.key, thread: holder.target.thread },
         links: holder.links.iter().filter(is_suspect).copied().collect(),

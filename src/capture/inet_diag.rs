@@ -330,7 +330,11 @@ fn decode_row(payload: &[u8], netns: NetNsIndex) -> Result<SocketRecord, RowErro
             _ => Queues::Data { recv: header.recv_queue, send: header.send_queue },
         },
         timer,
-        binding: PortBinding::Unknown,
+        binding: match kind {
+            // What the kernel answers for every TIME-WAIT: it keeps no lock of the socket that it was.
+            SocketKind::TimeWait => PortBinding::Auto,
+            SocketKind::Full | SocketKind::Request => PortBinding::Unknown,
+        },
         v6only: attributes.v6only,
         // A listener has no clocks: the kernel leaves zeros there (`tcp_get_info`).
         clocks: attributes.clocks.filter(|_| state != TcpState::Listen),

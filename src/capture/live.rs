@@ -17,12 +17,11 @@ use super::view::View;
 use super::{
     CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, port_probe, privilege,
 };
-use crate::attribution::SocketSet;
+use crate::attribution::NumberSet;
 use crate::census::pools;
 use crate::model::ghost::GhostScan;
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides, Host, ProcessScan, Snapshot, SourceKind};
-use crate::model::socket::Inode;
 
 /// The host that this program runs on.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +108,7 @@ fn describe(
     host: &Host,
     request: &Request,
 ) -> (Scan, Option<GhostScan>) {
-    let wanted: SocketSet<Inode> = view.sockets.iter().filter_map(|socket| socket.inode).collect();
+    let wanted: NumberSet = view.sockets.iter().filter_map(|socket| socket.inode).map(|inode| inode.0).collect();
     let booted_at = host.uptime.and_then(|uptime| taken_at.checked_sub(uptime));
     let Selection { states, local, peer, .. } = &request.selection;
     let one = match (&request.netns, view.namespaces.as_slice()) {

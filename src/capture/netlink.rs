@@ -1,10 +1,11 @@
 //! The TCP tables of one network namespace, read by sock_diag netlink.
 //!
-//! Several walks make one table. A walk over 60,000 sockets costs 8 ms before it sends the first row, and a row 0.6 us,
-//! 0.9 us with tcp_info; so all connections are asked for with tcp_info at once, which costs no more than a second walk for
-//! those that surely need it, and shows each connection at one moment. Which local ports were named in `bind()` is told only
-//! by which rows a filter lets through. Dumps of sock_diag run side by side (since Linux 6.9; before, the kernel makes one
-//! wait for the other), so the connections are read in two halves where there are two processors.
+//! Several walks make one table. A walk over 60,000 sockets takes 3 ms when it sends no row, two or three times as long when
+//! the sockets are in no cache of the processor, and a row 0.5 us, 0.7 us with tcp_info; so all connections are asked for with
+//! tcp_info at once, which costs no more than a second walk for those that surely need it, and shows each connection at one
+//! moment. Which local ports were named in `bind()` is told only by which rows a filter lets through: the walks share the rows
+//! out by it. Dumps of sock_diag run side by side (since Linux 6.9; before, the kernel makes one wait for the other), so the
+//! connections are read in two halves where there are two processors.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,15 +14,19 @@ use std::thread;
 
 use rustix::io::Errno;
 
+use crate::attribution::NumberSet;
 use crate::capture::Deadline;
 use crate::capture::bytecode::{Bytecode, Condition, Side, endpoints_of};
 use crate::capture::dump::{Found, SharedRows, Walk, Walker};
 use crate::capture::inet_diag::{DumpRequest, Extensions, Tables, Unreadable};
+use crate::capture::latest::keep_latest;
+use crate::capture::room::{Room, room_for};
 use crate::capture::workers::spread;
+use crate::model::gate::Gate;
 use crate::model::ports::EphemeralRange;
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides};
-use crate::model::socket::{Inode, NetNsIndex, PortBinding, SockCookie, SocketKind, SocketRecord};
+use crate::model::socket::{Inode, NetNsIndex, PortBinding, SocketKind, SocketRecord};
 use crate::model::state::{StateMask, TcpState};
 use crate::model::tuple::Family;
 
@@ -60,14 +65,14 @@ pub struct Table {
 /// Room is made for no more rows than this beforehand: half a gigabyte that is only touched when they come.
 const MOST_ROOM: usize = 4_000_000;
 
-/// One walk of those that make a table.
+/// One part of the work that makes a table: a walk, or what can be done beside one.
 enum Errand {
-    /// Listeners and sockets that are only bound: they stand in tables of their own.
-    NotConnected,
-    /// The connections, or a part of them.
+    /// Listeners and sockets that are only bound, and the connections whose local port was named in `bind()`.
+    Named,
+    /// The room for the rows is touched.
+    Room(Room),
+    /// The other connections, or a part of them.
     Connections(Option<Condition>),
-    /// Which ports were named in `bind()`.
-    Explicit,
     /// The states of MPTCP connections.
     Mptcp,
 }
@@ -76,8 +81,9 @@ enum Errand {
 /// none.
 #[derive(Default)]
 struct Gathered {
+    cookies: Vec<u64>,
     unreadable: Vec<io::Result<Unreadable>>,
-    explicit: Option<io::Result<Vec<SockCookie>>>,
+    explicit: Option<Explicit>,
     mptcp: Option<io::Result<HashMap<Inode, TcpState>>>,
 }
 
@@ -92,76 +98,134 @@ struct Gathered {
 /// text in `/proc/net` instead.
 pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     let kept = kept(asked);
-    let errands = errands(asked);
-    let rows = SharedRows::new(Vec::with_capacity(usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM)));
+    let (rows, room) = room_for(usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM));
+    let rows = SharedRows::new(rows);
+    let errands = errands(asked, room);
+    let gate = Gate::default();
     // A thread is in the network namespace of the one that starts it.
     let done = spread(&errands, asked.deadline, Gathered::default, |gathered, errand| {
-        gathered.run(errand, asked, (kept.as_ref(), &rows));
+        gathered.run(errand, asked, (kept.as_ref(), &rows, &gate));
     });
     if done.n_done < errands.len() {
         return Err(io::ErrorKind::TimedOut.into());
     }
     let mut all = Gathered::default();
-    for gathered in done.gathered {
-        all.unreadable.extend(gathered.unreadable);
-        all.explicit = all.explicit.or(gathered.explicit);
-        all.mptcp = all.mptcp.or(gathered.mptcp);
-    }
+    done.gathered.into_iter().for_each(|gathered| all.add(gathered));
     let rows = rows.into_inner().unwrap_or_else(PoisonError::into_inner);
     let mut found = Found { rows, ..Found::default() };
     for unreadable in all.unreadable {
         found.unreadable += unreadable?;
     }
     let not_begun = || io::Error::from(io::ErrorKind::TimedOut);
-    let extras = Extras {
-        explicit: all.explicit.unwrap_or_else(|| Err(not_begun())),
-        mptcp: all.mptcp.unwrap_or_else(|| Err(not_begun())),
-    };
-    Ok(finish(found, &extras, asked))
+    let extras = Extras { explicit: all.explicit, mptcp: all.mptcp.unwrap_or_else(|| Err(not_begun())) };
+    Ok(finish(found, all.cookies, &extras, asked))
 }
 
-/// The walks, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up
-/// every walk that passes there at the same time or soon after: it takes two or three times as long. So the two walks that
-/// mostly look come first, and then the halves.
+/// The work, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up every
+/// walk that passes there at the same time or soon after: it takes two or three times as long. So the walk that mostly looks
+/// comes first, and those that list wait for it.
 ///
-/// A socket that was only bound and connects meanwhile is seen twice, which its cookie tells. Whoever binds and connects after
-/// the walk for explicit ports is taken for one that the kernel chose the port of, and would not have been seen at all a
-/// moment earlier.
-fn errands(asked: &Asked<'_>) -> Vec<Errand> {
-    let mut errands = vec![Errand::NotConnected, Errand::Explicit];
-    match thread::available_parallelism().map_or(1, usize::from) {
-        1 => errands.push(Errand::Connections(None)),
-        _ => {
-            let half = half_of(asked.ephemeral);
-            errands.extend([half.clone(), half.negated()].map(|half| Errand::Connections(Some(half))));
-        }
+/// A socket that was only bound and connects meanwhile is seen twice, which its cookie tells.
+fn errands(asked: &Asked<'_>, room: Room) -> Vec<Errand> {
+    if thread::available_parallelism().map_or(1, usize::from) == 1 {
+        return vec![Errand::Named, Errand::Connections(None), Errand::Mptcp];
+    }
+    let mut errands = vec![Errand::Named];
+    // What the kernel leaves out on request needs no room.
+    if kept(asked).is_none() {
+        errands.push(Errand::Room(room));
     }
     errands.push(Errand::Mptcp);
+    let half = half_of(asked.ephemeral);
+    errands.extend([half.clone(), half.negated()].map(|half| Errand::Connections(Some(half))));
     errands
 }
 
 impl Gathered {
-    fn run(&mut self, errand: &Errand, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
-        let mut walk = |states, extensions, part: Option<&Condition>| {
-            let filter = filter_of([part.cloned(), kept.cloned()]);
-            let walk = Walk { states, extensions };
-            let done = asked.walker().and_then(|mut walker| walker.dump_tcp_into(rows, &walk, filter.as_ref()));
-            self.unreadable.push(done);
-        };
+    fn add(&mut self, other: Self) {
+        self.cookies.extend(other.cookies);
+        self.unreadable.extend(other.unreadable);
+        self.explicit = self.explicit.take().or(other.explicit);
+        self.mptcp = self.mptcp.take().or(other.mptcp);
+    }
+
+    fn run(
+        &mut self,
+        errand: &Errand,
+        asked: &Asked<'_>,
+        (kept, rows, gate): (Option<&Condition>, &SharedRows, &Gate),
+    ) {
         match errand {
-            Errand::NotConnected => walk(NOT_CONNECTED, Extensions::None, None),
-            Errand::Connections(part) => {
-                walk(StateMask::ALL.without(NOT_CONNECTED), Extensions::Info, part.as_ref());
+            Errand::Named => {
+                let _opener = gate.opener();
+                self.read_named(asked, (kept, rows));
             }
-            Errand::Explicit => self.explicit = Some(read_explicit(asked)),
+            Errand::Connections(part) => {
+                gate.wait();
+                let others = [Some(first_listed(asked).negated()), part.clone(), kept.cloned()];
+                let bind = |row: &mut SocketRecord| {
+                    if row.kind == SocketKind::Full && is_handed_out(row, asked) {
+                        row.binding = PortBinding::Auto;
+                    }
+                };
+                self.walk(asked, (CONNECTED, others), (rows, bind));
+            }
+            Errand::Room(room) => room.touch(),
             Errand::Mptcp => self.mptcp = Some(read_mptcp(asked)),
         }
     }
+
+    fn read_named(&mut self, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
+        let mut may_be_named = false;
+        let see = |row: &mut SocketRecord| match row.state {
+            TcpState::Listen => may_be_named |= is_handed_out(row, asked),
+            state if CONNECTED.has(state) && row.tuple.remote.port != 0 => row.binding = PortBinding::Explicit,
+            _ => {}
+        };
+        self.walk(asked, (StateMask::ALL, [Some(first_listed(asked)), kept.cloned(), None]), (rows, see));
+        let listen = StateMask::of(TcpState::Listen);
+        self.explicit = may_be_named.then(|| read_explicit(asked, listen));
+    }
+
+    fn walk(
+        &mut self,
+        asked: &Asked<'_>,
+        (states, conditions): (StateMask, [Option<Condition>; 3]),
+        (rows, mut bind): (&SharedRows, impl FnMut(&mut SocketRecord)),
+    ) {
+        let filter = filter_of(conditions);
+        let walk = Walk { states, extensions: Extensions::Info };
+        let cookies = &mut self.cookies;
+        let see = |row: &mut SocketRecord| {
+            // Now that the row is at hand: each pass over tens of thousands of them costs a millisecond.
+            cookies.extend(row.cookie.map(|cookie| cookie.0));
+            bind(row);
+        };
+        let done = asked.walker().and_then(|mut walker| walker.dump_tcp_into((rows, see), &walk, filter.as_ref()));
+        self.unreadable.push(done);
+    }
 }
 
-/// Makes one table of what the walks have found.
-pub(super) fn finish(mut found: Found, extras: &Extras, asked: &Asked<'_>) -> Table {
-    let cookies = extras.mark(asked, &mut found.rows);
+/// What the first walk lists: whatever has no peer, and the connections from ports that were named.
+fn first_listed(asked: &Asked<'_>) -> Condition {
+    Condition::Any(vec![Condition::Port(Side::Peer, 0..=0), named(asked)])
+}
+
+/// Whether the local port is one of the ephemeral range that was not the kernel's choice. How sockets came to other ports is
+/// of no consequence.
+fn named(asked: &Asked<'_>) -> Condition {
+    let range = asked.ephemeral.map_or(0..=u16::MAX, |range| range.first..=range.last);
+    Condition::All(vec![Condition::Port(Side::Local, range), Condition::AutoBound.negated()])
+}
+
+/// Whether the port is one that the namespace hands out.
+fn is_handed_out(row: &SocketRecord, asked: &Asked<'_>) -> bool {
+    asked.ephemeral.is_none_or(|range| range.contains(row.tuple.local.port))
+}
+
+/// Makes one table of what the walks have found: rows with these cookies.
+pub(super) fn finish(mut found: Found, cookies: Vec<u64>, extras: &Extras, asked: &Asked<'_>) -> Table {
+    extras.mark(asked, &mut found.rows);
     keep_latest(&mut found.rows, cookies);
     let mut gaps = gaps_of(found.unreadable);
     extras.report(&found.rows, &mut gaps);
@@ -183,6 +247,9 @@ pub(super) const NAMED_OR_NOT: StateMask = StateMask::of(TcpState::Established)
 /// The states that stand in tables of their own, which are small.
 pub(super) const NOT_CONNECTED: StateMask =
     StateMask::of(TcpState::Listen).with(StateMask::of(TcpState::BoundInactive));
+
+/// All others.
+const CONNECTED: StateMask = StateMask::ALL.without(NOT_CONNECTED);
 
 /// What the kernel may leave out without harm, as the condition for what it must send.
 fn kept(asked: &Asked<'_>) -> Option<Condition> {
@@ -225,47 +292,47 @@ fn half_of(ephemeral: Option<EphemeralRange>) -> Condition {
 
 /// What other walks tell of the same sockets.
 pub(super) struct Extras {
-    /// The cookies of connections and listeners whose local port the program named in `bind()`, ascending.
-    pub(super) explicit: io::Result<Vec<SockCookie>>,
+    /// Which local ports were named in `bind()`, where that was asked apart.
+    pub(super) explicit: Option<Explicit>,
     /// The states of MPTCP connections, by the inode that they share with their first subflow.
     pub(super) mptcp: io::Result<HashMap<Inode, TcpState>>,
 }
 
+/// The answer to which sockets in these states have a local port that the program named in `bind()`.
+pub(super) struct Explicit {
+    /// Which were asked about.
+    pub(super) states: StateMask,
+    /// Their cookies.
+    cookies: io::Result<NumberSet>,
+}
+
 impl Extras {
-    /// Writes what they tell beside the rows that they tell it of. Returns the cookies of all rows, while they are at hand:
-    /// each pass over tens of thousands of rows costs a millisecond.
-    fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) -> Vec<SockCookie> {
-        let mut cookies = Vec::with_capacity(rows.len());
-        for row in rows {
-            cookies.extend(row.cookie);
-            let port = row.tuple.local.port;
-            let in_range = asked.ephemeral.is_none_or(|range| range.contains(port));
-            row.binding = match (row.kind, &self.explicit) {
-                // What the kernel answers for every TIME-WAIT: it keeps no lock of the socket that it was.
-                (SocketKind::TimeWait, _) => PortBinding::Auto,
-                (SocketKind::Full, Ok(explicit)) if in_range && NAMED_OR_NOT.has(row.state) => {
-                    let named = row.cookie.is_some_and(|cookie| explicit.binary_search(&cookie).is_ok());
-                    if named { PortBinding::Explicit } else { PortBinding::Auto }
-                }
-                (SocketKind::Full | SocketKind::Request, _) => PortBinding::Unknown,
-            };
-            if let (Ok(states), Some(inode)) = (&self.mptcp, row.inode)
-                && !states.is_empty()
-            {
-                row.mptcp = states.get(&inode).copied();
+    /// Writes what they tell beside the rows that they tell it of.
+    fn mark(&self, asked: &Asked<'_>, rows: &mut [SocketRecord]) {
+        if let Some(Explicit { states, cookies: Ok(explicit) }) = &self.explicit {
+            let asked_about = |row: &&mut SocketRecord| row.kind == SocketKind::Full && states.has(row.state);
+            for row in rows.iter_mut().filter(asked_about).filter(|row| is_handed_out(row, asked)) {
+                let named = row.cookie.is_some_and(|cookie| explicit.contains(cookie.0));
+                row.binding = if named { PortBinding::Explicit } else { PortBinding::Auto };
             }
         }
-        cookies
+        if let Ok(states) = &self.mptcp
+            && !states.is_empty()
+        {
+            for row in rows {
+                row.mptcp = row.inode.and_then(|inode| states.get(&inode)).copied();
+            }
+        }
     }
 
     /// Tells of those that could not be read.
     fn report(&self, rows: &[SocketRecord], gaps: &mut Vec<Gap>) {
-        if let Err(error) = &self.explicit {
+        if let Some(Explicit { states, cookies: Err(error) }) = &self.explicit {
             gaps.push(Gap {
                 what: "which local ports were chosen by the kernel and which by bind()".to_owned(),
                 why: error.to_string(),
                 hides: Hides::Ports,
-                count: rows.iter().filter(|row| NAMED_OR_NOT.has(row.state)).count() as u64,
+                count: rows.iter().filter(|row| states.has(row.state)).count() as u64,
             });
         }
         if let Err(error) = &self.mptcp {
@@ -279,15 +346,16 @@ impl Extras {
     }
 }
 
-/// Asks for connections and listeners with a local port of the ephemeral range that was not the kernel's choice.
-pub(super) fn read_explicit(asked: &Asked<'_>) -> io::Result<Vec<SockCookie>> {
-    let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
-    let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
-    let walk = Walk { states: NAMED_OR_NOT, extensions: Extensions::None };
+/// Asks for sockets in these states with a local port of the ephemeral range that was not the kernel's choice.
+pub(super) fn read_explicit(asked: &Asked<'_>, states: StateMask) -> Explicit {
+    Explicit { states, cookies: read_explicit_cookies(asked, states) }
+}
+
+fn read_explicit_cookies(asked: &Asked<'_>, states: StateMask) -> io::Result<NumberSet> {
+    let filter = filter_of([Some(named(asked))]);
+    let walk = Walk { states, extensions: Extensions::None };
     let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
-    let mut cookies: Vec<_> = found.rows.iter().filter_map(|row| row.cookie).collect();
-    cookies.sort_unstable();
-    Ok(cookies)
+    Ok(found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect())
 }
 
 /// Asks for the states of MPTCP connections. A kernel that knows no MPTCP has none.
@@ -316,46 +384,6 @@ fn is_absent(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| absent.contains(&errno))
 }
 
-/// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
-/// not been; its cookie stays.
-fn keep_latest(rows: &mut Vec<SocketRecord>, mut cookies: Vec<SockCookie>) {
-    // Stable, since it makes use of runs: the kernel numbers sockets in the order in which they were first listed.
-    cookies.sort();
-    let doubled: Vec<_> = cookies.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
-    if doubled.is_empty() {
-        return;
-    }
-    let is_doubled = |row: &SocketRecord| row.cookie.filter(|cookie| doubled.binary_search(cookie).is_ok());
-    let mut latest: HashMap<SockCookie, usize> = HashMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        if let Some(cookie) = is_doubled(row) {
-            let best = latest.entry(cookie).or_insert(index);
-            // Of two rows in one state the one with clocks is from the later walk.
-            let rank = |row: &SocketRecord| (progress(row.state), row.clocks.is_some());
-            if rank(row) >= rank(&rows[*best]) {
-                *best = index;
-            }
-        }
-    }
-    let mut index = 0;
-    rows.retain(|row| {
-        let keep = is_doubled(row).is_none_or(|cookie| latest.get(&cookie) == Some(&index));
-        index += 1;
-        keep
-    });
-}
-
-/// How far in the life of a connection the state is: of two rows for one socket the later is true.
-fn progress(state: TcpState) -> u8 {
-    match state {
-        TcpState::Listen | TcpState::BoundInactive | TcpState::Close | TcpState::SynSent | TcpState::SynRecv => 0,
-        TcpState::Established => 1,
-        TcpState::CloseWait | TcpState::FinWait1 => 2,
-        TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck => 3,
-        TcpState::TimeWait => 4,
-    }
-}
-
 fn gaps_of(unreadable: Unreadable) -> Vec<Gap> {
     let kinds = [
         ("in a state that this program does not know", unreadable.unknown_state),
@@ -374,56 +402,6 @@ fn gaps_of(unreadable: Unreadable) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::socket::{Clocks, Queues, Timer};
-    use crate::model::tuple::{Endpoint, FourTuple};
-
-    fn row(cookie: u64, state: TcpState) -> SocketRecord {
-        let nowhere = Endpoint::new([0, 0, 0, 0].into(), 0);
-        SocketRecord {
-            netns: NetNsIndex(0),
-            state,
-            kind: SocketKind::Full,
-            family: Family::V4,
-            tuple: FourTuple { local: nowhere, remote: nowhere },
-            interface: 0,
-            cookie: Some(SockCookie(cookie)),
-            inode: None,
-            uid: None,
-            cgroup: None,
-            queues: Queues::Data { recv: 0, send: 0 },
-            timer: Timer::Off,
-            binding: PortBinding::Unknown,
-            v6only: None,
-            clocks: None,
-            mptcp: None,
-        }
-    }
-
-    #[test]
-    fn of_rows_for_one_socket_the_latest_is_kept() {
-        use TcpState::{CloseWait, Established, LastAck, Listen, TimeWait};
-        let mut with_clocks = row(4, Established);
-        with_clocks.clocks = Some(Clocks { last_data_sent_ms: 1, last_data_recv_ms: 2, last_ack_recv_ms: 3 });
-        let mut rows = vec![
-            row(1, Established),
-            row(2, LastAck),
-            row(3, Listen),
-            with_clocks.clone(),
-            row(1, CloseWait),
-            row(4, Established),
-            row(2, CloseWait),
-            row(5, Established),
-            row(1, TimeWait),
-        ];
-        let cookies = |rows: &[SocketRecord]| rows.iter().filter_map(|row| row.cookie).collect::<Vec<_>>();
-        let all = cookies(&rows);
-        keep_latest(&mut rows, all);
-        assert_eq!(rows, [row(2, LastAck), row(3, Listen), with_clocks, row(5, Established), row(1, TimeWait)]);
-        let once = rows.clone();
-        let all = cookies(&rows);
-        keep_latest(&mut rows, all);
-        assert_eq!(rows, once);
-    }
 
     #[test]
     fn every_port_is_in_one_half() {

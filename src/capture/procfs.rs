@@ -27,6 +27,7 @@ use super::targets::{Target, choose_targets};
 use super::users::Users;
 use super::visibility::read_hiding;
 use super::workers::spread;
+use crate::attribution::NumberSet;
 use crate::model::process::{Holding, Process, ProcessIndex, ProcessKey};
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides, ProcessScan};
@@ -72,9 +73,9 @@ pub(super) struct Holder {
 }
 
 /// What makes a process worth describing.
-struct Wanted<'a, S> {
+struct Wanted<'a> {
     /// To hold one of these sockets.
-    inodes: &'a HashSet<Inode, S>,
+    inodes: &'a NumberSet,
     /// To be one of these.
     processes: &'a HashSet<ProcessKey>,
 }
@@ -106,19 +107,20 @@ pub fn scan_descriptors(selection: &Selection, deadline: Deadline) -> Links {
 ///
 /// Past the deadline a holder keeps its number and its name, and a gap says of how many there is no more.
 #[must_use]
-pub fn describe<S: BuildHasher + Sync>(
+pub fn describe<S: BuildHasher>(
     links: Links,
     wanted: &HashSet<Inode, S>,
     booted_at: Option<SystemTime>,
     deadline: Deadline,
 ) -> Scan {
-    describe_with(links, wanted, &HashSet::new(), booted_at, deadline)
+    let wanted = wanted.iter().map(|inode| inode.0).collect();
+    describe_with(links, &wanted, &HashSet::new(), booted_at, deadline)
 }
 
 /// The same, and describes these processes too, whether they hold a wanted socket or not.
-pub(super) fn describe_with<S: BuildHasher + Sync>(
+pub(super) fn describe_with(
     links: Links,
-    wanted: &HashSet<Inode, S>,
+    wanted: &NumberSet,
     also: &HashSet<ProcessKey>,
     booted_at: Option<SystemTime>,
     deadline: Deadline,
@@ -241,9 +243,9 @@ fn join_pieces(mut pieces: Vec<Holder>) -> Vec<Holder> {
     holders
 }
 
-fn describe_holders<S: BuildHasher + Sync>(
+fn describe_holders(
     holders: &[Holder],
-    wanted: &Wanted<'_, S>,
+    wanted: &Wanted<'_>,
     describer: &Describer<'_>,
     deadline: Deadline,
     unread: &mut Vec<Unread>,
@@ -272,9 +274,11 @@ fn describe_holders<S: BuildHasher + Sync>(
 
 impl Holder {
     /// The descriptors of wanted sockets. `None` when there is none, and the process is not wanted for itself.
-    fn wanted<S: BuildHasher>(&self, wanted: &Wanted<'_, S>) -> Option<Vec<(Inode, u32)>> {
-        let pairs = self.links.iter().map(|link| (Inode(link.inode), link.fd));
-        let fds: Vec<_> = pairs.filter(|(inode, _)| wanted.inodes.contains(inode)).collect();
+    fn wanted(&self, wanted: &Wanted<'_>) -> Option<Vec<(Inode, u32)>> {
+        // Most links are of wanted sockets, where there are many.
+        let mut fds = Vec::with_capacity(self.links.len());
+        let links = self.links.iter().filter(|link| wanted.inodes.contains(link.inode));
+        fds.extend(links.map(|link| (Inode(link.inode), link.fd)));
         let for_itself = self.target.named || wanted.processes.contains(&self.identity.key);
         (for_itself || !fds.is_empty()).then_some(fds)
     }
@@ -301,8 +305,11 @@ fn number(mut kept: Vec<Kept>) -> (Vec<Process>, Vec<Holding>) {
 }
 
 /// How many of the wanted sockets nobody was seen to hold.
-fn n_ownerless<S: BuildHasher>(kept: &[Kept], wanted: &HashSet<Inode, S>) -> u64 {
-    let held: HashSet<Inode> = kept.iter().flat_map(|(_, fds)| fds.iter().map(|(inode, _)| *inode)).collect();
+fn n_ownerless(kept: &[Kept], wanted: &NumberSet) -> u64 {
+    let mut held = wanted.for_members();
+    for (inode, _) in kept.iter().flat_map(|(_, fds)| fds) {
+        held.insert(inode.0);
+    }
     (wanted.len() - held.len()) as u64
 }
 

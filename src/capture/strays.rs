@@ -5,15 +5,15 @@
 //! queue (`scm_fds`, kernel `unix_show_fdinfo`), though not which.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher;
 
 use super::descriptors::Link;
 use super::dump::Walker;
 use super::proc_dir::{ProcRoot, parse_decimal};
 use super::procfs::Holder;
 use super::{Deadline, netns};
+use crate::attribution::NumberSet;
 use crate::model::snapshot::{Gap, Hides};
-use crate::model::socket::{Inode, NetNsIndex};
+use crate::model::socket::NetNsIndex;
 use crate::model::text::printable;
 use crate::model::wording::{count, counted};
 
@@ -22,12 +22,7 @@ const MOST_ASKED: usize = 1_024;
 
 /// Finds those of the wanted sockets that no link refers to. What is registered with io_uring becomes a link of its holder,
 /// whose descriptor is that of the ring; the gap tells of what may be in flight.
-pub(super) fn find<S: BuildHasher>(
-    root: &ProcRoot,
-    holders: &mut [Holder],
-    wanted: &HashSet<Inode, S>,
-    deadline: Deadline,
-) -> Option<Gap> {
+pub(super) fn find(root: &ProcRoot, holders: &mut [Holder], wanted: &NumberSet, deadline: Deadline) -> Option<Gap> {
     let mut ownerless = without_links(holders, wanted);
     if ownerless.is_empty() || deadline.has_passed() {
         return None;
@@ -44,15 +39,15 @@ pub(super) fn find<S: BuildHasher>(
 }
 
 /// The sockets that nobody was seen to hold.
-fn without_links<S: BuildHasher>(holders: &[Holder], wanted: &HashSet<Inode, S>) -> HashSet<u64> {
-    let links = holders.iter().flat_map(|holder| &holder.links).map(|link| link.inode);
-    let mut linked: Vec<u64> = links.filter(|inode| wanted.contains(&Inode(*inode))).collect();
-    linked.sort_unstable();
-    linked.dedup();
+fn without_links(holders: &[Holder], wanted: &NumberSet) -> HashSet<u64> {
+    let mut linked = wanted.for_members();
+    for link in holders.iter().flat_map(|holder| &holder.links).filter(|link| wanted.contains(link.inode)) {
+        linked.insert(link.inode);
+    }
     if linked.len() == wanted.len() {
         return HashSet::new();
     }
-    wanted.iter().map(|inode| inode.0).filter(|inode| linked.binary_search(inode).is_err()).collect()
+    wanted.members().into_iter().filter(|inode| !linked.contains(*inode)).collect()
 }
 
 /// The sockets that are registered with the rings of the process.

@@ -13,14 +13,16 @@ mod tally;
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use crate::attribution::{Owners, Unresolved};
+use crate::attribution::{self, Owners, Unresolved};
 use crate::census::age::Age;
 use crate::census::pairs::Pairs;
 use crate::census::pools::{BindPool, Ledgers, PortPool};
 use crate::census::snat::SnatBudget;
+use crate::model::gate::Gate;
 use crate::model::past::Past;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
@@ -281,10 +283,47 @@ pub struct Coverage {
     pub elsewhere: Option<u64>,
 }
 
-/// Counts a snapshot.
+/// Finds the owner of every socket, and counts a snapshot.
+#[must_use]
+pub fn join_and_take(snapshot: &Snapshot, query: &Query, past: &Past) -> (Owners, Census) {
+    let (owners, ledgers, gate) = (OnceLock::new(), OnceLock::new(), Gate::default());
+    let join = || owners.get_or_init(|| attribution::join(snapshot));
+    let open = || ledgers.get_or_init(|| Ledgers::of(snapshot));
+    let here = || {
+        let opener = gate.opener();
+        let owners = join();
+        drop(opener);
+        (tally::count(snapshot, owners, query, past), open().bind_pools(snapshot))
+    };
+    let pools = || {
+        let ledgers = open();
+        gate.wait();
+        ledgers.connect_pools(snapshot, join())
+    };
+    let ((tally, bind_pools), port_pools) = side_by_side(snapshot, here, pools);
+    let owners = owners.into_inner().unwrap_or_else(|| attribution::join(snapshot));
+    let census = put_together(Counted { tally, port_pools, bind_pools }, snapshot, &owners, query);
+    (owners, census)
+}
+
+/// Counts a snapshot whose owners are known.
 #[must_use]
 pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Census {
-    let Counted { tally, mut port_pools, bind_pools } = count(snapshot, owners, query, past);
+    let ledgers = Ledgers::of(snapshot);
+    let here = || (tally::count(snapshot, owners, query, past), ledgers.bind_pools(snapshot));
+    let ((tally, bind_pools), port_pools) = side_by_side(snapshot, here, || ledgers.connect_pools(snapshot, owners));
+    put_together(Counted { tally, port_pools, bind_pools }, snapshot, owners, query)
+}
+
+/// What takes a pass over all sockets each.
+struct Counted {
+    tally: tally::Tally,
+    port_pools: Vec<PortPool>,
+    bind_pools: Vec<BindPool>,
+}
+
+fn put_together(counted: Counted, snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
+    let Counted { tally, mut port_pools, bind_pools } = counted;
     let selection = &query.selection;
     port_pools.retain(|pool| {
         selection.local.takes_address(pool.source)
@@ -320,26 +359,16 @@ pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) ->
 /// From so many sockets on, a second thread is made sooner than the first could do its work.
 const WORTH_A_THREAD: usize = 8_192;
 
-/// What takes a pass over all sockets each.
-struct Counted {
-    tally: tally::Tally,
-    port_pools: Vec<PortPool>,
-    bind_pools: Vec<BindPool>,
-}
-
-/// The counts and the ports left, which need nothing of each other: where there are many sockets, at the same time.
-fn count(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Counted {
-    let ledgers = Ledgers::of(snapshot);
-    let pool = || ledgers.connect_pools(snapshot, owners);
-    let count = || (tally::count(snapshot, owners, query, past), ledgers.bind_pools(snapshot));
-    let together = |(tally, bind_pools), port_pools| Counted { tally, port_pools, bind_pools };
+/// Both results of what takes passes over all sockets and needs nothing of each other: where there are many sockets, the
+/// work is done at the same time.
+fn side_by_side<A, B: Send>(snapshot: &Snapshot, here: impl FnOnce() -> A, there: impl Fn() -> B + Sync) -> (A, B) {
     if snapshot.sockets.len() < WORTH_A_THREAD {
-        return together(count(), pool());
+        return (here(), there());
     }
-    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, pool) {
-        Ok(pools) => together(count(), pools.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
+    thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, &there) {
+        Ok(helper) => (here(), helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
         // A host that leaks may well be out of threads.
-        Err(_) => together(count(), pool()),
+        Err(_) => (here(), there()),
     })
 }
 

@@ -3,6 +3,7 @@
 //! Floor 0. Nothing here opens a file, reads a clock or knows another module of the crate; every type is an
 //! observation or a request, never a conclusion, and what could not be observed is a [`snapshot::Gap`].
 
+pub(crate) mod gate;
 pub mod ghost;
 pub mod look;
 pub mod numbers;

@@ -111,10 +111,24 @@ fn books<'a>(
     }
     let mut books: Vec<Book<'_>> = books.into_iter().flatten().collect();
     for ports in books.iter_mut().flat_map(|book| book.own.values_mut()) {
-        ports.sort_unstable();
-        ports.dedup();
+        ascending(ports);
     }
     books
+}
+
+/// Puts the ports in order, each once.
+fn ascending(ports: &mut Vec<u16>) {
+    // From so many on, a bit for every port there is costs less than to compare them.
+    const MANY: usize = 2_048;
+    if ports.len() < MANY {
+        ports.sort_unstable();
+        ports.dedup();
+        return;
+    }
+    let mut is_there = vec![false; usize::from(u16::MAX) + 1];
+    ports.iter().for_each(|port| is_there[usize::from(*port)] = true);
+    ports.clear();
+    ports.extend((0..=u16::MAX).filter(|port| is_there[usize::from(*port)]));
 }
 
 impl Book<'_> {

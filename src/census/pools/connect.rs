@@ -44,10 +44,7 @@ pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<L
         let (Some(ledger), Some(base)) = (&ledgers[at], &bases[at]) else { continue };
         let sockets = route.iter().map(|index| (*index as usize, &snapshot.sockets[*index as usize]));
         let outgoing = sockets.clone().map(|(_, socket)| socket).filter(|socket| is_outgoing(socket, ledger));
-        let mut keys: Vec<Key> = outgoing.map(Key::of).collect();
-        keys.sort_unstable_by_key(|key| key.interface);
-        keys.dedup();
-        for key in keys {
+        for key in keys_of(outgoing) {
             let all = sockets.clone().map(|(_, socket)| socket);
             let conflicts = conflicts(all, key.interface, ledger, &snapshot.namespaces[at]);
             let mut pool = base.pool(key, &conflicts, ledger);
@@ -60,6 +57,17 @@ pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<L
         (pool.remaining, Reverse(pool.used), pool.netns, pool.source, pool.destination, pool.interface)
     });
     pools
+}
+
+/// The pools of these sockets of one route: one for each interface that sockets are bound to, which are few.
+fn keys_of<'a>(sockets: impl Iterator<Item = &'a SocketRecord>) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for socket in sockets {
+        if let Err(place) = keys.binary_search_by_key(&socket.interface, |key| key.interface) {
+            keys.insert(place, Key::of(socket));
+        }
+    }
+    keys
 }
 
 /// The pool of one source and destination, also of one that nobody uses yet; its holders are left out. `None` when the
@@ -218,6 +226,7 @@ fn is_outgoing(socket: &SocketRecord, ledger: &Ledger) -> bool {
 
 /// A port of the pool that somebody has for this very destination, and whether it can be had all the same. Two connections
 /// of one four-tuple stand side by side when one is bound to an interface; which one the kernel looks at is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Conflict {
     port: u16,
     takeover: Takeover,
@@ -230,16 +239,32 @@ fn conflicts<'a>(
     ledger: &Ledger,
     namespace: &Namespace,
 ) -> Vec<Conflict> {
-    let mut found: Vec<(u16, Takeover)> = sockets
+    let found = sockets
         .filter(|socket| socket.interface == 0 || socket.interface == interface)
         .filter(|socket| holds_port(socket, namespace))
         .map(|socket| (socket.tuple.local.port, socket))
         .filter(|(port, _)| matches!(ledger.class(*port), Some(Class::Open | Class::Shared)))
-        .map(|(port, socket)| (port, takeover(socket, namespace)))
-        .collect();
-    found.sort_unstable();
-    let by_port = found.chunk_by(|a, b| a.0 == b.0);
-    by_port.map(|same| Conflict { port: same[0].0, takeover: same[same.len() - 1].1 }).collect()
+        .map(|(port, socket)| Conflict { port, takeover: takeover(socket, namespace) });
+    by_port(found.collect())
+}
+
+/// In the order of the ports, each once; of several on one port, the one that leaves the most.
+fn by_port(mut found: Vec<Conflict>) -> Vec<Conflict> {
+    // From so many on, a place for every port there is costs less than to compare them.
+    const MANY: usize = 2_048;
+    if found.len() < MANY {
+        found.sort_unstable();
+        let same_port = found.chunk_by(|a, b| a.port == b.port);
+        return same_port.map(|same| same[same.len() - 1]).collect();
+    }
+    let mut places = vec![None; usize::from(u16::MAX) + 1];
+    for Conflict { port, takeover } in found.drain(..) {
+        let place = &mut places[usize::from(port)];
+        *place = (*place).max(Some(takeover));
+    }
+    let taken = (0..=u16::MAX).zip(places).filter_map(|(port, place)| Some(Conflict { port, takeover: place? }));
+    found.extend(taken);
+    found
 }
 
 /// What all pools of a namespace have in common.

@@ -1,0 +1,110 @@
+//! Of several rows for one socket, the latest. Pure.
+
+use std::collections::HashMap;
+
+use crate::attribution::NumberSet;
+use crate::model::socket::{SockCookie, SocketRecord};
+use crate::model::state::TcpState;
+
+/// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
+/// not been; its cookie stays.
+pub(super) fn keep_latest(rows: &mut Vec<SocketRecord>, cookies: Vec<u64>) {
+    let doubled = doubled(cookies);
+    if doubled.is_empty() {
+        return;
+    }
+    let is_doubled = |row: &SocketRecord| row.cookie.filter(|cookie| doubled.binary_search(&cookie.0).is_ok());
+    let mut latest: HashMap<SockCookie, usize> = HashMap::new();
+    for (index, row) in rows.iter().enumerate() {
+        if let Some(cookie) = is_doubled(row) {
+            let best = latest.entry(cookie).or_insert(index);
+            // Of two rows in one state the one with clocks is from the later walk.
+            let rank = |row: &SocketRecord| (progress(row.state), row.clocks.is_some());
+            if rank(row) >= rank(&rows[*best]) {
+                *best = index;
+            }
+        }
+    }
+    let mut index = 0;
+    rows.retain(|row| {
+        let keep = is_doubled(row).is_none_or(|cookie| latest.get(&cookie) == Some(&index));
+        index += 1;
+        keep
+    });
+}
+
+/// The cookies that occur more than once, ascending.
+fn doubled(cookies: Vec<u64>) -> Vec<u64> {
+    let mut seen = NumberSet::for_numbers(&cookies);
+    let mut doubled: Vec<u64> = cookies.into_iter().filter(|cookie| !seen.insert(*cookie)).collect();
+    doubled.sort_unstable();
+    doubled.dedup();
+    doubled
+}
+
+/// How far in the life of a connection the state is: of two rows for one socket the later is true.
+fn progress(state: TcpState) -> u8 {
+    match state {
+        TcpState::Listen | TcpState::BoundInactive | TcpState::Close | TcpState::SynSent | TcpState::SynRecv => 0,
+        TcpState::Established => 1,
+        TcpState::CloseWait | TcpState::FinWait1 => 2,
+        TcpState::FinWait2 | TcpState::Closing | TcpState::LastAck => 3,
+        TcpState::TimeWait => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::socket::{Clocks, NetNsIndex, PortBinding, Queues, SocketKind, Timer};
+    use crate::model::tuple::{Endpoint, Family, FourTuple};
+
+    fn row(cookie: u64, state: TcpState) -> SocketRecord {
+        let nowhere = Endpoint::new([0, 0, 0, 0].into(), 0);
+        SocketRecord {
+            netns: NetNsIndex(0),
+            state,
+            kind: SocketKind::Full,
+            family: Family::V4,
+            tuple: FourTuple { local: nowhere, remote: nowhere },
+            interface: 0,
+            cookie: Some(SockCookie(cookie)),
+            inode: None,
+            uid: None,
+            cgroup: None,
+            queues: Queues::Data { recv: 0, send: 0 },
+            timer: Timer::Off,
+            binding: PortBinding::Unknown,
+            v6only: None,
+            clocks: None,
+            mptcp: None,
+        }
+    }
+
+    #[test]
+    fn of_rows_for_one_socket_the_latest_is_kept() {
+        use TcpState::{CloseWait, Established, LastAck, Listen, TimeWait};
+        let mut with_clocks = row(4, Established);
+        with_clocks.clocks = Some(Clocks { last_data_sent_ms: 1, last_data_recv_ms: 2, last_ack_recv_ms: 3 });
+        let mut rows = vec![
+            row(1, Established),
+            row(2, LastAck),
+            row(3, Listen),
+            with_clocks.clone(),
+            row(1, CloseWait),
+            row(4, Established),
+            row(2, CloseWait),
+            row(5, Established),
+            row(1, TimeWait),
+        ];
+        let cookies =
+            |rows: &[SocketRecord]| rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect::<Vec<_>>();
+        let all = cookies(&rows);
+        keep_latest(&mut rows, all);
+        assert_eq!(rows, [row(2, LastAck), row(3, Listen), with_clocks, row(5, Established), row(1, TimeWait)]);
+        let once = rows.clone();
+        let all = cookies(&rows);
+        keep_latest(&mut rows, all);
+        assert_eq!(rows, once);
+    }
+}
