@@ -354,7 +354,7 @@ fn a_port_is_explicit_when_bind_named_it() {
         let binding = |stream: &TcpStream| binding_at(stream.local_addr().expect("an address"));
         assert_eq!(binding(&in_use), (TcpState::Established, PortBinding::Explicit));
         assert_eq!(binding(&leaked), (TcpState::CloseWait, PortBinding::Explicit));
-        assert_eq!(binding(&outside), (TcpState::Established, PortBinding::Unknown));
+        assert_eq!(binding(&outside), (TcpState::Established, PortBinding::Explicit));
         assert_eq!(binding(&picked), (TcpState::Established, PortBinding::Auto));
         assert_eq!(binding(&auto), (TcpState::Established, PortBinding::Auto));
         let listening = |listener: &TcpListener| binding_at(listener.local_addr().expect("an address"));

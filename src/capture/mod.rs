@@ -34,6 +34,7 @@ pub mod recording;
 mod room;
 mod runtime;
 pub mod saved_text;
+mod shares;
 pub mod standing;
 mod strays;
 pub mod sysctl;

@@ -1,11 +1,9 @@
 //! The TCP tables of one network namespace, read by sock_diag netlink.
 //!
-//! Several walks make one table. A walk over 60,000 sockets takes 3 ms when it sends no row, two or three times as long when
-//! the sockets are in no cache of the processor, and a row 0.5 us, 0.7 us with tcp_info; so all connections are asked for with
-//! tcp_info at once, which costs no more than a second walk for those that surely need it, and shows each connection at one
-//! moment. Which local ports were named in `bind()` is told only by which rows a filter lets through: the walks share the rows
-//! out by it. Dumps of sock_diag run side by side (since Linux 6.9; before, the kernel makes one wait for the other), so the
-//! connections are read in two halves where there are two processors.
+//! Dumps of sock_diag run side by side (since Linux 6.9; before, the kernel makes one wait for the other), and a walk is bound
+//! by the memory: over 60,000 sockets it takes 3 ms when it sends no row, two or three times as long when the sockets are in no
+//! cache of the processor, and a row 0.5 us, 0.7 us with tcp_info. So there are two walks, each of which lists its share of
+//! all sockets with tcp_info: no more passes over the sockets than processors, and each connection is seen at one moment.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,8 +19,8 @@ use crate::capture::dump::{Found, SharedRows, Walk, Walker};
 use crate::capture::inet_diag::{DumpRequest, Extensions, Tables, Unreadable};
 use crate::capture::latest::keep_latest;
 use crate::capture::room::{Room, room_for};
+use crate::capture::shares::{Share, Shares};
 use crate::capture::workers::spread;
-use crate::model::gate::Gate;
 use crate::model::ports::EphemeralRange;
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides};
@@ -65,14 +63,13 @@ pub struct Table {
 /// Room is made for no more rows than this beforehand: half a gigabyte that is only touched when they come.
 const MOST_ROOM: usize = 4_000_000;
 
-/// One part of the work that makes a table: a walk, or what can be done beside one.
+/// One part of the work that makes a table.
+#[derive(Debug, Clone, Copy)]
 enum Errand {
-    /// Listeners and sockets that are only bound, and the connections whose local port was named in `bind()`.
-    Named,
+    /// The walk for a share of the sockets.
+    Walk(Share),
     /// The room for the rows is touched.
     Room(Room),
-    /// The other connections, or a part of them.
-    Connections(Option<Condition>),
     /// The states of MPTCP connections.
     Mptcp,
 }
@@ -101,10 +98,9 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     let (rows, room) = room_for(usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM));
     let rows = SharedRows::new(rows);
     let errands = errands(asked, room);
-    let gate = Gate::default();
     // A thread is in the network namespace of the one that starts it.
     let done = spread(&errands, asked.deadline, Gathered::default, |gathered, errand| {
-        gathered.run(errand, asked, (kept.as_ref(), &rows, &gate));
+        gathered.run(*errand, asked, (kept.as_ref(), &rows));
     });
     if done.n_done < errands.len() {
         return Err(io::ErrorKind::TimedOut.into());
@@ -121,23 +117,13 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     Ok(finish(found, all.cookies, &extras, asked))
 }
 
-/// The work, in an order that keeps two processors busy to the end. What lists a connection writes to it, which holds up every
-/// walk that passes there at the same time or soon after: it takes two or three times as long. So the walk that mostly looks
-/// comes first, and those that list wait for it.
-///
-/// A socket that was only bound and connects meanwhile is seen twice, which its cookie tells.
+/// The work, in an order that keeps two processors busy to the end.
 fn errands(asked: &Asked<'_>, room: Room) -> Vec<Errand> {
-    if thread::available_parallelism().map_or(1, usize::from) == 1 {
-        return vec![Errand::Named, Errand::Connections(None), Errand::Mptcp];
+    let mut errands = vec![Errand::Walk(Share::First), Errand::Walk(Share::Second), Errand::Mptcp];
+    // What the kernel leaves out on request needs no room, and a single processor gains nothing.
+    if kept(asked).is_none() && thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+        errands.insert(1, Errand::Room(room));
     }
-    let mut errands = vec![Errand::Named];
-    // What the kernel leaves out on request needs no room.
-    if kept(asked).is_none() {
-        errands.push(Errand::Room(room));
-    }
-    errands.push(Errand::Mptcp);
-    let half = half_of(asked.ephemeral);
-    errands.extend([half.clone(), half.negated()].map(|half| Errand::Connections(Some(half))));
     errands
 }
 
@@ -149,73 +135,32 @@ impl Gathered {
         self.mptcp = self.mptcp.take().or(other.mptcp);
     }
 
-    fn run(
-        &mut self,
-        errand: &Errand,
-        asked: &Asked<'_>,
-        (kept, rows, gate): (Option<&Condition>, &SharedRows, &Gate),
-    ) {
+    fn run(&mut self, errand: Errand, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
         match errand {
-            Errand::Named => {
-                let _opener = gate.opener();
-                self.read_named(asked, (kept, rows));
-            }
-            Errand::Connections(part) => {
-                gate.wait();
-                let others = [Some(first_listed(asked).negated()), part.clone(), kept.cloned()];
-                let bind = |row: &mut SocketRecord| {
-                    if row.kind == SocketKind::Full && is_handed_out(row, asked) {
-                        row.binding = PortBinding::Auto;
-                    }
-                };
-                self.walk(asked, (CONNECTED, others), (rows, bind));
-            }
+            Errand::Walk(share) => self.walk(share, asked, (kept, rows)),
             Errand::Room(room) => room.touch(),
             Errand::Mptcp => self.mptcp = Some(read_mptcp(asked)),
         }
     }
 
-    fn read_named(&mut self, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
+    fn walk(&mut self, share: Share, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
+        let shares = Shares::of(asked.ephemeral);
+        let filter = filter_of([Some(shares.condition(share)), kept.cloned()]);
+        let walk = Walk { states: StateMask::ALL, extensions: Extensions::Info };
         let mut may_be_named = false;
-        let see = |row: &mut SocketRecord| match row.state {
-            TcpState::Listen => may_be_named |= is_handed_out(row, asked),
-            state if CONNECTED.has(state) && row.tuple.remote.port != 0 => row.binding = PortBinding::Explicit,
-            _ => {}
-        };
-        self.walk(asked, (StateMask::ALL, [Some(first_listed(asked)), kept.cloned(), None]), (rows, see));
-        let listen = StateMask::of(TcpState::Listen);
-        self.explicit = may_be_named.then(|| read_explicit(asked, listen));
-    }
-
-    fn walk(
-        &mut self,
-        asked: &Asked<'_>,
-        (states, conditions): (StateMask, [Option<Condition>; 3]),
-        (rows, mut bind): (&SharedRows, impl FnMut(&mut SocketRecord)),
-    ) {
-        let filter = filter_of(conditions);
-        let walk = Walk { states, extensions: Extensions::Info };
         let cookies = &mut self.cookies;
         let see = |row: &mut SocketRecord| {
             // Now that the row is at hand: each pass over tens of thousands of them costs a millisecond.
             cookies.extend(row.cookie.map(|cookie| cookie.0));
-            bind(row);
+            may_be_named |= row.state == TcpState::Listen && is_handed_out(row, asked);
+            row.binding = shares.binding(row, share);
         };
         let done = asked.walker().and_then(|mut walker| walker.dump_tcp_into((rows, see), &walk, filter.as_ref()));
         self.unreadable.push(done);
+        if may_be_named {
+            self.explicit = Some(read_explicit(asked, StateMask::of(TcpState::Listen)));
+        }
     }
-}
-
-/// What the first walk lists: whatever has no peer, and the connections from ports that were named.
-fn first_listed(asked: &Asked<'_>) -> Condition {
-    Condition::Any(vec![Condition::Port(Side::Peer, 0..=0), named(asked)])
-}
-
-/// Whether the local port is one of the ephemeral range that was not the kernel's choice. How sockets came to other ports is
-/// of no consequence.
-fn named(asked: &Asked<'_>) -> Condition {
-    let range = asked.ephemeral.map_or(0..=u16::MAX, |range| range.first..=range.last);
-    Condition::All(vec![Condition::Port(Side::Local, range), Condition::AutoBound.negated()])
 }
 
 /// Whether the port is one that the namespace hands out.
@@ -248,9 +193,6 @@ pub(super) const NAMED_OR_NOT: StateMask = StateMask::of(TcpState::Established)
 pub(super) const NOT_CONNECTED: StateMask =
     StateMask::of(TcpState::Listen).with(StateMask::of(TcpState::BoundInactive));
 
-/// All others.
-const CONNECTED: StateMask = StateMask::ALL.without(NOT_CONNECTED);
-
 /// What the kernel may leave out without harm, as the condition for what it must send.
 fn kept(asked: &Asked<'_>) -> Option<Condition> {
     let range = asked.ephemeral?;
@@ -262,7 +204,7 @@ fn kept(asked: &Asked<'_>) -> Option<Condition> {
     ]))
 }
 
-/// The bytecode for all conditions at once. A long filter is given up before the half that it applies to.
+/// The bytecode for all conditions at once. A long filter is given up before the share that it applies to.
 fn filter_of<const N: usize>(conditions: [Option<Condition>; N]) -> Option<Bytecode> {
     let mut conditions: Vec<_> = conditions.into_iter().flatten().collect();
     while !conditions.is_empty() {
@@ -275,19 +217,6 @@ fn filter_of<const N: usize>(conditions: [Option<Condition>; N]) -> Option<Bytec
         conditions.pop();
     }
     None
-}
-
-/// About half of all connections, told by their ports, which do not change: those whose two ports lie on the same side
-/// of the middle. Of a client's connections that is half by the local port, of a server's half by the peer's.
-fn half_of(ephemeral: Option<EphemeralRange>) -> Condition {
-    // Any port divides the sockets into two parts without a rest; only the balance depends on it.
-    let middle = ephemeral.map_or(u16::MAX / 2, |range| range.first.midpoint(range.last)).clamp(1, u16::MAX - 1);
-    let below = |side| Condition::Port(side, 0..=middle);
-    let above = |side| Condition::Port(side, middle + 1..=u16::MAX);
-    Condition::Any(vec![
-        Condition::All(vec![below(Side::Local), below(Side::Peer)]),
-        Condition::All(vec![above(Side::Local), above(Side::Peer)]),
-    ])
 }
 
 /// What other walks tell of the same sockets.
@@ -352,7 +281,8 @@ pub(super) fn read_explicit(asked: &Asked<'_>, states: StateMask) -> Explicit {
 }
 
 fn read_explicit_cookies(asked: &Asked<'_>, states: StateMask) -> io::Result<NumberSet> {
-    let filter = filter_of([Some(named(asked))]);
+    let range = asked.ephemeral.map(|range| Condition::Port(Side::Local, range.first..=range.last));
+    let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
     let walk = Walk { states, extensions: Extensions::None };
     let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
     Ok(found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect())
@@ -397,23 +327,4 @@ fn gaps_of(unreadable: Unreadable) -> Vec<Gap> {
         count,
     })
     .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_port_is_in_one_half() {
-        // Whatever the range, no port is in both parts or in none.
-        for (first, last) in [(0, 0), (0, 65_535), (65_535, 65_535), (1, 2)] {
-            let Condition::Any(sides) = half_of(Some(EphemeralRange { first, last })) else { panic!("an alternative") };
-            let [Condition::All(below), Condition::All(above)] = &sides[..] else { panic!("{sides:?}") };
-            let (Condition::Port(_, below), Condition::Port(_, above)) = (&below[0], &above[0]) else {
-                panic!("ports")
-            };
-            assert_eq!((*below.start(), *above.end()), (0, u16::MAX));
-            assert_eq!(u32::from(*below.end()) + 1, u32::from(*above.start()));
-        }
-    }
 }
