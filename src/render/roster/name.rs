@@ -1,6 +1,6 @@
 //! Names that stay, and that every monitoring system takes as they are.
 
-use crate::model::process::Process;
+use crate::model::process::{Placement, Process};
 use crate::model::snapshot::Snapshot;
 use crate::model::socket::NetNsIndex;
 use crate::render::roster::OTHER;
@@ -20,6 +20,8 @@ pub(in crate::render) enum Kind {
     Process,
     /// A user: the processes may not be seen.
     User,
+    /// A user, and the systemd unit that the sockets were made in: the processes may not be seen.
+    UserInUnit,
     /// All that have no row of their own.
     Other,
 }
@@ -32,6 +34,7 @@ impl Kind {
             Self::Executable => "executable",
             Self::Process => "process",
             Self::User => "user",
+            Self::UserInUnit => "user_in_unit",
             Self::Other => OTHER,
         }
     }
@@ -50,9 +53,13 @@ pub(super) fn of_process(process: &Process) -> (String, Kind) {
     }
 }
 
-/// The name of the sockets of a user whose processes are not known.
-pub(super) fn of_user(uid: Option<u32>) -> (String, Kind) {
-    (uid.map_or_else(|| "user unknown".to_owned(), |uid| format!("user {uid}")), Kind::User)
+/// The name of the sockets of a user whose processes are not known, and that were made there.
+pub(super) fn of_user(uid: Option<u32>, place: Option<&Placement>) -> (String, Kind) {
+    let user = uid.map_or_else(|| "user unknown".to_owned(), |uid| format!("user {uid}"));
+    match place.and_then(|place| place.unit.as_deref()).filter(|unit| stays(unit)) {
+        Some(unit) => (format!("{user} in {}", plain(unit)), Kind::UserInUnit),
+        None => (user, Kind::User),
+    }
 }
 
 /// Whether the unit has this name again when its program is started again. A scope is named after a session or a container's
