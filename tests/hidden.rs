@@ -95,6 +95,13 @@ fn beside_a_leak(test: &str, name: &str, body: impl FnOnce(&Cgroup, &Path)) {
     });
 }
 
+/// A check as another user that finds young sockets stuck.
+fn young_check(program: &Path) -> Command {
+    let mut command = as_nobody(program);
+    command.args(["check", "--no-history"]).args(YOUNG);
+    command
+}
+
 /// The row of root's sockets in a check as another user, when they are stuck.
 fn owner_seen(check: impl Fn() -> Command) -> Value {
     let mut seen = Value::Null;
@@ -110,13 +117,8 @@ fn owner_seen(check: impl Fn() -> Command) -> Value {
 #[test]
 fn a_leak_is_told_by_the_unit_that_it_was_made_in() {
     beside_a_leak("a_leak_is_told_by_the_unit_that_it_was_made_in", "leaky", |cgroup, program| {
-        let check = || {
-            let mut command = as_nobody(program);
-            command.args(["check", "--no-history"]).args(YOUNG);
-            command
-        };
         let (name, by) = cgroup.owner();
-        let owner = owner_seen(check);
+        let owner = owner_seen(|| young_check(program));
         assert_eq!((&owner["name"], &owner["by"]), (&json!(name), &json!(by)), "made in {}", cgroup.path);
         assert_eq!((&owner["close_wait"], &owner["stuck"]), (&json!(LEAKED), &json!(LEAKED)));
         let story = owner["story"].as_str().expect("a story");
@@ -172,17 +174,28 @@ fn a_cgroup_that_is_gone_is_told_and_the_user_stays() {
         let pids = fs::read_to_string(dir.join("cgroup.procs")).expect("listed");
         fs::write(dir.parent().expect("above").join("cgroup.procs"), pids.trim()).expect("moved");
         fs::remove_dir(dir).expect("it is empty");
-        let check = || {
-            let mut command = as_nobody(program);
-            command.args(["check", "--no-history"]).args(YOUNG);
-            command
-        };
-        let owner = owner_seen(check);
+        let owner = owner_seen(|| young_check(program));
         let rows = json_of(as_nobody(program).arg("report").args(YOUNG).arg("--json"));
         fs::create_dir(dir).expect("made again, to be removed");
         assert_eq!((&owner["name"], &owner["by"]), (&json!("user 0"), &json!("user")));
         let gaps = rows["coverage"]["gaps"].as_array().expect("gaps");
         let told = gaps.iter().find(|gap| gap["what"].as_str().is_some_and(|what| what.starts_with("the cgroups of")));
         assert_eq!(told.map(|gap| &gap["count"]), Some(&json!(LEAKED)), "{gaps:#?}");
+    });
+}
+
+#[test]
+fn a_unit_with_the_worst_name_is_told_in_plain_letters() {
+    let test = "a_unit_with_the_worst_name_is_told_in_plain_letters";
+    beside_a_leak(test, "evil\"\\\u{1b}[2J{#X}|'$(id)\u{202e}", |cgroup, program| {
+        let owner = owner_seen(|| young_check(program));
+        let name = owner["name"].as_str().expect("a name");
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || " .-_@:[]".contains(c)), "{name}");
+        if cgroup.is_ours {
+            assert!(name.starts_with("user 0 in evil___[2J__X"), "{name}");
+        }
+        let page = as_nobody(program).arg("report").args(YOUNG).output().expect("setpriv starts");
+        let page = String::from_utf8(page.stdout).expect("UTF-8");
+        assert!(page.chars().all(|c| c == '\n' || !c.is_control()) && !page.contains('\u{202e}'), "{page:?}");
     });
 }

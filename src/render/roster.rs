@@ -27,7 +27,8 @@ use self::pools::pools;
 /// numbers a minute for as long as it keeps them.
 pub(super) const MOST_ROWS: usize = 32;
 
-/// The row that stands for all that have none of their own. No name of a row is this word: what is called so becomes `other_`.
+/// The row that stands for all that have none of their own. No name of a row is this word: what is called so gets
+/// digits behind it.
 pub(super) const OTHER: &str = "other";
 
 /// The lists of a report.
