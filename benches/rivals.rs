@@ -7,7 +7,12 @@
 //! - `closewatch check` without attribution, with and without a history of two days;
 //! - `ss -tan` and `ss -tanp`, and `ss -tan | awk`.
 //!
+//! Then one poll of Zabbix beside the `ss` for each state that its community has: see `poll`. With the argument `poll` only that.
+//!
 //! What it prints are medians, and ratios between them.
+
+#[path = "rivals/poll.rs"]
+mod poll;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
@@ -48,13 +53,15 @@ fn main() -> Outcome<()> {
         Ok(sizes) => sizes.split(',').map(str::parse).collect::<Result<_, _>>()?,
         Err(_) => vec![60_000, 300_000],
     };
-    start_up(&mut out)?;
-    for size in sizes {
-        let crowd = Crowd::gather(size)?;
-        measure(size, &mut out)?;
-        drop(crowd);
+    if !std::env::args().any(|argument| argument == "poll") {
+        start_up(&mut out)?;
+        for size in sizes {
+            let crowd = Crowd::gather(size, PER_PROCESS)?;
+            measure(size, &mut out)?;
+            drop(crowd);
+        }
     }
-    Ok(())
+    poll::measure(&mut out)
 }
 
 /// Starts this program again in a network namespace of its own with its loopback up.
@@ -65,8 +72,9 @@ fn enter_namespace() -> Outcome<()> {
         unshare.args(["--user", "--map-root-user"]);
     }
     let status = unshare
-        .args(["sh", "-c", "ip link set lo up && exec \"$0\""])
+        .args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
         .arg(std::env::current_exe()?)
+        .args(std::env::args().skip(1))
         .env(INSIDE, "1")
         .status()?;
     if status.success() { Ok(()) } else { Err("the benchmark needs `unshare`, `ip` and a network namespace".into()) }
@@ -99,11 +107,11 @@ fn hold(task: &str) -> Outcome<()> {
 struct Crowd(Vec<Child>);
 
 impl Crowd {
-    fn gather(sockets: usize) -> Outcome<Self> {
+    fn gather(sockets: usize, per_process: usize) -> Outcome<Self> {
         std::fs::write("/proc/sys/net/ipv4/tcp_fin_timeout", "1")?;
         let mut crowd = Self(Vec::new());
-        for nth in 0..sockets.div_ceil(PER_PROCESS) {
-            let count = PER_PROCESS.min(sockets - nth * PER_PROCESS);
+        for nth in 0..sockets.div_ceil(per_process) {
+            let count = per_process.min(sockets - nth * per_process);
             let child = Command::new(std::env::current_exe()?)
                 .env(HOLD, format!("{}:{count}", nth + 1))
                 .stdin(Stdio::piped())

@@ -1,6 +1,7 @@
 //! Sockets joined to the processes that hold them.
 //!
-//! The join is by inode, through one map, in one pass; every holder of a socket is kept, since forks share descriptors.
+//! The join is by inode, through one map, in one pass; every holder of a socket is kept, since forks share descriptors. Where
+//! the holder is hidden, the cgroup that the socket was made in still tells the unit, the container or the pod.
 
 mod near;
 
@@ -8,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
-use crate::model::process::ProcessIndex;
-use crate::model::snapshot::{ProcessScan, Snapshot};
-use crate::model::socket::{NetNsIndex, SocketKind, SocketRecord};
+use crate::model::process::{Placement, ProcessIndex};
+use crate::model::snapshot::{CgroupIndex, ProcessScan, Snapshot};
+use crate::model::socket::{CgroupId, NetNsIndex, SocketKind, SocketRecord};
 use crate::model::state::TcpState;
 use crate::model::tuple::Endpoint;
 
@@ -122,6 +123,30 @@ pub fn join(snapshot: &Snapshot) -> Owners {
         })
         .collect();
     Owners { by_socket, holders: links.into_iter().map(|(_, process)| process).collect(), listeners }
+}
+
+/// Where sockets were made: what has one place has one index.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places(HashMap<CgroupId, CgroupIndex>);
+
+impl Places {
+    /// Of a snapshot. Cgroups that name the same unit, container and pod (a unit may have several) are one place: the first
+    /// of them. What names none of these is no place.
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let mut first: HashMap<&Placement, CgroupIndex> = HashMap::new();
+        let mut places = HashMap::new();
+        for (cgroup, nth) in snapshot.cgroups.iter().zip(0..) {
+            if !cgroup.placement.is_nowhere() {
+                places.insert(cgroup.id, *first.entry(&cgroup.placement).or_insert(CgroupIndex(nth)));
+            }
+        }
+        Self(places)
+    }
+
+    /// That of a socket; `None` when it is not known, or none.
+    pub(crate) fn place(&self, socket: &SocketRecord) -> Option<CgroupIndex> {
+        self.0.get(&socket.cgroup?).copied()
+    }
 }
 
 type ListenersByPort = SocketMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;

@@ -3,9 +3,11 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Output;
 
+use support::crowd::{Crowd, LEAKED_EACH, act};
 use support::saved::{EVIL_NAMES, LISTENER, check_saved, leaked_by};
-use support::text;
+use support::{closewatch, in_netns, text};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Field {
@@ -71,7 +73,10 @@ fn line(text: &str) -> Line {
 }
 
 fn lines(saved: &str, options: &[&str]) -> Vec<Line> {
-    let output = check_saved(saved, "influx", options);
+    read(check_saved(saved, "influx", options))
+}
+
+fn read(output: Output) -> Vec<Line> {
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
     let printed = String::from_utf8(output.stdout).expect("UTF-8");
     printed.strip_suffix('\n').expect("a last line end").split('\n').map(line).collect()
@@ -141,4 +146,31 @@ fn what_could_not_be_looked_at_is_no_data() {
     assert!(text(&output.stderr).starts_with("closewatch: "));
     let quiet = check_saved(LISTENER, "influx", &["--quiet"]);
     assert_eq!(quiet.status.code(), Some(3), "Telegraf would take silence for a fault");
+}
+
+#[test]
+fn a_player_plays_its_role() {
+    act();
+}
+
+#[test]
+fn programs_with_the_worst_names_are_lines_of_their_own() {
+    in_netns("programs_with_the_worst_names_are_lines_of_their_own", || {
+        let crowd = Crowd::gather();
+        let options = ["check", "--netns", "current", "--no-history", "--format", "influx"];
+        let lines = read(closewatch().args(options).output().expect("closewatch starts"));
+        assert_eq!(lines[0].fields["tcp_close_wait"], Field::Integer(crowd.leaked() as i64));
+        let holders: Vec<&Line> = lines
+            .iter()
+            .filter(|line| line.measurement == "closewatch_process")
+            .filter(|line| line.fields["tcp_close_wait"] != Field::Integer(0))
+            .collect();
+        // All are one where the tests run in a unit of systemd.
+        if holders[0].tags["by"] != "unit" {
+            let names: BTreeSet<&str> = holders.iter().map(|line| &*line.tags["owner"]).collect();
+            assert_eq!(names.len(), crowd.count, "no two names became one: {names:?}");
+            let held = Field::Integer(LEAKED_EACH as i64);
+            assert!(holders.iter().all(|line| line.fields["tcp_close_wait"] == held), "{holders:#?}");
+        }
+    });
 }

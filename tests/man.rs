@@ -102,7 +102,8 @@ const FILES: [(&str, &str); 5] = [
 const NOTES: [&str; 6] = [
     "closewatch runs as any user. Other users' processes are named only with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; \
      to enter other network namespaces needs CAP_SYS_ADMIN, --exact CAP_NET_ADMIN. What is not seen is named under \
-     COVERAGE.",
+     COVERAGE. A socket whose process is hidden is told by its user and by the unit or container in whose cgroup it was \
+     made, where cgroup2 is mounted; it stays there when the process moves on or hands it to another one.",
     "A network namespace is called by the first of these names that it has: init, that of `ip netns`, current (where \
      closewatch runs), its Kubernetes pod, its container, the systemd service in it, a process in it. A namespace that \
      nothing but open sockets keeps, without a process, a mount or a descriptor of it, cannot be found.",

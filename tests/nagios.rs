@@ -10,6 +10,7 @@ use std::net::TcpStream;
 use std::path::Path;
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use support::crowd::{Crowd, act};
 use support::saved::{LISTENER, leaked_by};
 use support::{close_wait, closewatch, in_netns, listen, settle, text};
 
@@ -232,6 +233,33 @@ fn a_process_that_calls_itself_numbers_adds_none() {
             assert_eq!(read.status, "CRITICAL");
             assert!(read.text.starts_with("stuck 12 (\\u{7c}x=9;\\n\\u{1b}[2J=["), "{}", read.text);
             assert_eq!(read.numbers.len(), 21, "{read:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_player_plays_its_role() {
+    act();
+}
+
+#[test]
+fn programs_with_the_worst_names_are_told_and_add_no_numbers() {
+    in_netns("programs_with_the_worst_names_are_told_and_add_no_numbers", || {
+        let crowd = Crowd::gather();
+        let check = |options: &[&str]| {
+            let mut command = closewatch();
+            command.args(["check", "--netns", "current", "--no-history", "--stuck-after", "1ms", "-c", "stuck=5"]);
+            let output = command.args(options).output().expect("closewatch starts");
+            assert_eq!(text(&output.stderr), "");
+            plugin(&String::from_utf8(output.stdout).expect("UTF-8"))
+        };
+        support::wait_until("the sockets to be stuck", || get(&check(&[]), "stuck").value == Some(12.0));
+        for options in [&[][..], &["-v"], &["-vvv"]] {
+            let read = check(options);
+            assert_eq!((read.status.as_str(), read.numbers.len()), ("CRITICAL", 21), "{read:#?}");
+            assert_eq!(get(&read, "close_wait").value, Some(crowd.leaked() as f64));
+            let told = read.long.iter().filter(|line| line.contains(" close_wait_leak: "));
+            assert!(told.count() >= 5, "{read:#?}");
         }
     });
 }

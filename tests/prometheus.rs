@@ -8,9 +8,11 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use support::crowd::{Crowd, LEAKED_EACH};
 use support::saved::{EVIL_NAMES, LISTENER, check_file, check_saved, leaked_by};
 use support::service::{Service, answers, free_port, http};
 use support::{close_wait, closewatch, has_program, in_netns, listen, skip, text, wait_until};
@@ -265,6 +267,18 @@ fn a_reader_never_sees_half_a_file() {
     assert_eq!(left.len(), 3, "{left:?}");
 }
 
+/// A node exporter that exposes the files of this directory, and its port.
+fn exporter(dir: &Path) -> (Service, u16) {
+    let port = free_port();
+    let mut command = Command::new(NODE_EXPORTER);
+    command.args(["--collector.disable-defaults", "--collector.textfile", "--log.level=error"]);
+    command.arg(format!("--collector.textfile.directory={}", dir.display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let exporter = Service::start(command.stderr(Stdio::null()));
+    wait_until("the exporter to listen", || answers(port));
+    (exporter, port)
+}
+
 #[test]
 fn a_node_exporter_exposes_it() {
     if !has_program(NODE_EXPORTER) {
@@ -274,13 +288,7 @@ fn a_node_exporter_exposes_it() {
     let file = dir.path().join("closewatch.prom");
     let evil: String = (2..).zip(EVIL_NAMES).map(|(pid, name)| leaked_by(name, pid, 12)).collect();
     check_saved(&format!("{LISTENER}{evil}"), "prometheus", &["--output", file.to_str().expect("a plain path")]);
-    let port = free_port();
-    let mut command = Command::new(NODE_EXPORTER);
-    command.args(["--collector.disable-defaults", "--collector.textfile", "--log.level=error"]);
-    command.arg(format!("--collector.textfile.directory={}", dir.path().display()));
-    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
-    let _exporter = Service::start(command.stderr(Stdio::null()));
-    wait_until("the exporter to listen", || answers(port));
+    let (_exporter, port) = exporter(dir.path());
     let scraped = http(port, "GET /metrics", "");
     let has = |line: &str| scraped.lines().any(|scraped| scraped == line);
     assert!(has("node_textfile_scrape_error 0"), "{scraped}");
@@ -293,4 +301,42 @@ fn a_node_exporter_exposes_it() {
     // It would tell of a fault.
     fs::write(&file, written.replace("closewatch_up 1", "closewatch_up 1 1700000000")).expect("written");
     assert!(http(port, "GET /metrics", "").contains("node_textfile_scrape_error 1"), "a timestamp is a fault");
+}
+
+#[test]
+fn a_player_plays_its_role() {
+    support::crowd::act();
+}
+
+#[test]
+fn programs_with_the_worst_names_are_exposed_one_by_one() {
+    let test = "programs_with_the_worst_names_are_exposed_one_by_one";
+    if let Some(missing) = ["promtool", NODE_EXPORTER].into_iter().find(|program| !has_program(program)) {
+        return skip(test, &format!("needs the program `{missing}`"));
+    }
+    in_netns(test, || {
+        let crowd = Crowd::gather();
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("closewatch.prom");
+        let output = file.to_str().expect("a plain path");
+        let options = ["check", "--netns", "current", "--no-history", "--format", "prometheus", "--output", output];
+        assert_eq!(text(&closewatch().args(options).output().expect("closewatch starts").stderr), "");
+        let page = fs::read_to_string(&file).expect("written");
+        assert_eq!(promtool(&page), (true, String::new()), "{page}");
+        let families = families(&page);
+        let holders = families["closewatch_close_wait_sockets"].values().filter(|held| **held > 0.0);
+        // All are one where the tests run in a unit of systemd.
+        let by_unit = page.contains(".service\",by=\"unit\"} 120");
+        assert!(by_unit || holders.clone().all(|held| *held == LEAKED_EACH as f64), "{page}");
+        assert!(by_unit || holders.count() == crowd.count, "no two names became one: {page}");
+        let (_exporter, port) = exporter(dir.path());
+        let scraped = http(port, "GET /metrics", "");
+        assert!(scraped.lines().any(|line| line == "node_textfile_scrape_error 0"), "{scraped}");
+        assert!(scraped.contains(&format!("\nclosewatch_tcp_sockets{{state=\"close_wait\"}} {}\n", crowd.leaked())));
+        for line in page.lines().filter(|line| line.starts_with("closewatch_close_wait_sockets{")) {
+            // It writes the labels in the order of their names.
+            let owner = line.split("owner=").nth(1).and_then(|rest| rest.split(",by").next()).expect("a label");
+            assert!(scraped.contains(&format!("owner={owner}}}")), "{owner} is exposed: {scraped}");
+        }
+    });
 }

@@ -3,9 +3,11 @@
 //! The descriptors of all processes are collected on threads of their own while the tables are dumped: neither needs
 //! the other until they are joined.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::SystemTime;
 
+use super::cgroup_tree;
 use super::everywhere;
 use super::gap_folding::fold_all;
 use super::ghosts::{self, Field, FirstLook};
@@ -20,8 +22,9 @@ use super::{
 use crate::attribution::NumberSet;
 use crate::census::pools;
 use crate::model::ghost::GhostScan;
+use crate::model::process::Holding;
 use crate::model::selection::Selection;
-use crate::model::snapshot::{Gap, Hides, Host, ProcessScan, Snapshot, SourceKind};
+use crate::model::snapshot::{Cgroup, Gap, Hides, Host, ProcessScan, Snapshot, SourceKind};
 
 /// The host that this program runs on.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,10 @@ fn take_raised(request: &Request) -> Result<Snapshot, CaptureError> {
         }
     };
     gaps.extend(scan.gaps);
+    let cgroups = match scan.extent {
+        ProcessScan::All => find_cgroups(&view, &scan.holdings, request, &mut gaps),
+        ProcessScan::Selected | ProcessScan::Skipped => Vec::new(),
+    };
     let mut snapshot = Snapshot {
         taken_at,
         host,
@@ -61,6 +68,7 @@ fn take_raised(request: &Request) -> Result<Snapshot, CaptureError> {
         gaps,
         file: None,
         ghosts,
+        cgroups,
     };
     if request.port_probe == PortProbeChoice::Exact {
         settle_doubts(&mut snapshot, &view.places, request);
@@ -129,6 +137,22 @@ fn describe(
     let (ghosts, gaps) = ghosts.map_or((None, Vec::new()), |(ghosts, gaps)| (Some(ghosts), gaps));
     scan.gaps.extend(gaps);
     (scan, ghosts)
+}
+
+/// The cgroups of the sockets that nobody was seen to hold. Where every socket has its holder, and on a host without cgroups,
+/// nothing is read.
+fn find_cgroups(view: &View, holdings: &[Holding], request: &Request, gaps: &mut Vec<Gap>) -> Vec<Cgroup> {
+    let placed = || view.sockets.iter().filter(|socket| cgroup_tree::may_name_a_unit(socket));
+    if placed().next().is_none() {
+        return Vec::new();
+    }
+    let held: NumberSet = holdings.iter().map(|holding| holding.inode.0).collect();
+    let ownerless = placed().filter(|socket| socket.inode.is_some_and(|inode| !held.contains(inode.0)));
+    let mut wanted = BTreeMap::new();
+    for cgroup in ownerless.filter_map(|socket| socket.cgroup) {
+        *wanted.entry(cgroup).or_default() += 1;
+    }
+    cgroup_tree::find(wanted, request.deadline, gaps)
 }
 
 /// Asks the kernel about the ports that the dumps leave in doubt, in the namespace of each. One that is read from outside

@@ -3,6 +3,7 @@
 pub mod anonymize;
 pub mod bytecode;
 mod cgroup;
+mod cgroup_tree;
 pub mod counters;
 mod descriptors;
 mod dump;

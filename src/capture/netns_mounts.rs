@@ -134,7 +134,7 @@ fn parse_nsfs_mount(line: &[u8]) -> Option<(u64, PathBuf)> {
 }
 
 /// Undoes `mangle()` (kernel `fs/proc_namespace.c`): blanks, tabs, newlines and backslashes are written in octal.
-fn unescape(text: &[u8]) -> Vec<u8> {
+pub(super) fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

@@ -122,6 +122,7 @@ pub fn read(text: &[u8], taken_at: SystemTime, ephemeral: Option<EphemeralRange>
         gaps,
         file: Some(SavedFile::default()),
         ghosts: None,
+        cgroups: Vec::new(),
     })
 }
 

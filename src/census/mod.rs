@@ -27,7 +27,7 @@ use crate::model::past::Past;
 use crate::model::ports::NamedPortRange;
 use crate::model::process::ProcessIndex;
 use crate::model::selection::Selection;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{CgroupIndex, Snapshot};
 use crate::model::socket::NetNsIndex;
 use crate::model::state::StateCounts;
 use crate::model::tuple::Endpoint;
@@ -66,8 +66,8 @@ pub struct Census {
     pub listeners: Vec<ListenerCensus>,
     /// Sockets that no process is known to hold.
     pub unowned: Unowned,
-    /// The CLOSE-WAIT and unread sockets that some program holds and nobody could see which, by namespace and user; most
-    /// CLOSE-WAIT first.
+    /// The CLOSE-WAIT and unread sockets that some program holds and nobody could see which, by namespace, user and place;
+    /// most CLOSE-WAIT first.
     pub strangers: Vec<StrangerCensus>,
     /// How much of what could be attributed was.
     pub coverage: Coverage,
@@ -255,13 +255,17 @@ pub struct Unowned {
     pub other: u64,
 }
 
-/// The CLOSE-WAIT and unread sockets of one user whose processes are not known: hidden from the reader, or not looked for.
+/// The CLOSE-WAIT and unread sockets of one user and place whose processes are not known: hidden from the reader, or not
+/// looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StrangerCensus {
     /// The namespace.
     pub netns: NetNsIndex,
     /// Who created or accepted the sockets; `None` when the source does not tell.
     pub uid: Option<u32>,
+    /// The unit, container or pod that the sockets were made in: [`Snapshot::placement`] tells it. `None` when it is not known,
+    /// or when their cgroup is that of none.
+    pub place: Option<CgroupIndex>,
     /// Whether holders were looked for at all.
     pub reason: Unresolved,
     /// Those with a file of their own: what waits at a listener for `accept()` is not among them.

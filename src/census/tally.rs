@@ -9,11 +9,11 @@ use super::pairs::has_closed;
 use super::{
     Coverage, Direction, ListenerCensus, PeerCensus, PortRangeCensus, ProcessCensus, Query, StrangerCensus, Unowned,
 };
-use crate::attribution::{Owner, Owners, SocketMap, Unresolved};
+use crate::attribution::{Owner, Owners, Places, SocketMap, Unresolved};
 use crate::model::past::Past;
 use crate::model::ports::{EphemeralRange, NamedPortRange};
 use crate::model::process::ProcessIndex;
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{CgroupIndex, Snapshot};
 use crate::model::socket::{NetNsIndex, Queues, SocketKind, SocketRecord};
 use crate::model::state::{StateCounts, TcpState};
 
@@ -41,6 +41,9 @@ pub(super) fn count(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &
     pass.finish()
 }
 
+/// Whose sockets they are when no process is known: namespace, user, place, and why there is none.
+type StrangerKey = (NetNsIndex, Option<u32>, Option<CgroupIndex>, Unresolved);
+
 struct Pass<'a> {
     snapshot: &'a Snapshot,
     owners: &'a Owners,
@@ -56,7 +59,8 @@ struct Pass<'a> {
     peers: SocketMap<(NetNsIndex, Direction, IpAddr, u16), PeerTally>,
     listeners: SocketMap<usize, ListenerCensus>,
     unowned: Unowned,
-    strangers: SocketMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>,
+    places: Places,
+    strangers: SocketMap<StrangerKey, Hoard>,
     coverage: Coverage,
     any_closed: bool,
 }
@@ -79,6 +83,7 @@ impl<'a> Pass<'a> {
             peers: SocketMap::default(),
             listeners: SocketMap::default(),
             unowned: Unowned::default(),
+            places: Places::of(snapshot),
             strangers: SocketMap::default(),
             coverage: Coverage::default(),
             any_closed: false,
@@ -143,7 +148,7 @@ impl<'a> Pass<'a> {
             _ => self.unowned.other += 1,
         }
         if let Owner::Unresolved(reason) = owner {
-            let key = (seen.socket.netns, seen.socket.uid, reason);
+            let key = (seen.socket.netns, seen.socket.uid, self.places.place(seen.socket), reason);
             self.strangers.entry(key).or_default().add(seen.socket, seen.age, self.query.stuck_after);
         }
         if let Owner::NotAccepted(listener) = owner
@@ -232,15 +237,16 @@ impl<'a> Pass<'a> {
 }
 
 /// The owners unknown that hold something they should have let go of.
-fn finish_strangers(strangers: SocketMap<(NetNsIndex, Option<u32>, Unresolved), Hoard>) -> Vec<StrangerCensus> {
-    let finish = |((netns, uid, reason), hoard): ((NetNsIndex, Option<u32>, Unresolved), Hoard)| {
+fn finish_strangers(strangers: SocketMap<StrangerKey, Hoard>) -> Vec<StrangerCensus> {
+    let finish = |((netns, uid, place, reason), hoard): (StrangerKey, Hoard)| {
         let (close_wait, unread) = hoard.finish();
-        StrangerCensus { netns, uid, reason, close_wait, unread }
+        StrangerCensus { netns, uid, place, reason, close_wait, unread }
     };
     let mut strangers: Vec<StrangerCensus> = strangers.into_iter().map(finish).collect();
     strangers.retain(|stranger| stranger.close_wait.count + stranger.unread.stalled > 0);
     strangers.sort_by_key(|stranger| {
-        (std::cmp::Reverse((stranger.close_wait.count, stranger.unread.stalled)), stranger.netns, stranger.uid)
+        let leaked = (stranger.close_wait.count, stranger.unread.stalled);
+        (std::cmp::Reverse(leaked), stranger.netns, stranger.uid, stranger.place)
     });
     strangers
 }

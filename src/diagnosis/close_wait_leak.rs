@@ -184,7 +184,9 @@ mod tests {
     use crate::census::Direction;
     use crate::census::age::Age;
     use crate::diagnosis::scripted::{Script, endpoint, exactly, stuck};
-    use crate::model::process::Runtime;
+    use crate::model::process::{Placement, Runtime};
+    use crate::model::snapshot::{Cgroup, CgroupIndex};
+    use crate::model::socket::CgroupId;
     use crate::model::state::TcpState;
     use std::time::Duration;
 
@@ -388,6 +390,21 @@ mod tests {
             assert_eq!((finding.severity, finding.confidence), (Severity::Warning, Confidence::Likely));
             assert!(finding.summary.starts_with(words), "{}", finding.summary);
         }
+    }
+
+    #[test]
+    fn a_hidden_holder_is_told_by_the_unit_that_its_sockets_were_made_in() {
+        let mut script = Script::new();
+        script.destination(endpoint(INFLUX));
+        script.strangers(stuck(50, 600), Unresolved::NoHolderSeen, endpoint(INFLUX));
+        let unit = Some("telegraf\n.service".to_owned());
+        let placement = Placement { unit, ..Placement::default() };
+        script.snapshot.cgroups.push(Cgroup { id: CgroupId(77), placement });
+        script.census.strangers[0].place = Some(CgroupIndex(0));
+        let finding = script.only(Rule::CloseWaitLeak);
+        let words = "processes of user 999 in telegraf\\n.service that could not be seen hold 50 sockets";
+        assert!(finding.summary.starts_with(words), "{}", finding.summary);
+        assert!(finding.remedies[0].text.ends_with("most likely of telegraf\\n.service"), "{:?}", finding.remedies);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use crate::attribution::Unresolved;
 use crate::census::StrangerCensus;
 use crate::diagnosis::finding::{Remedy, Subject, When};
 use crate::diagnosis::remedy;
-use crate::diagnosis::scene::Scene;
+use crate::diagnosis::scene::{Scene, home_of};
 use crate::model::process::{ProcessIndex, Runtime};
+use crate::model::snapshot::CgroupIndex;
 use crate::model::socket::NetNsIndex;
 
 /// Who holds the sockets that a finding is about.
@@ -17,6 +18,8 @@ pub(super) enum Owner {
     Stranger {
         /// The user; `None` when that is not known either.
         uid: Option<u32>,
+        /// Where the sockets were made; `None` when that is not known, or no unit, container or pod.
+        place: Option<CgroupIndex>,
         /// Why they are not known.
         reason: Unresolved,
     },
@@ -25,21 +28,22 @@ pub(super) enum Owner {
 impl Owner {
     /// The owner of these sockets.
     pub(super) fn of(stranger: &StrangerCensus) -> Self {
-        Self::Stranger { uid: stranger.uid, reason: stranger.reason }
+        Self::Stranger { uid: stranger.uid, place: stranger.place, reason: stranger.reason }
     }
 
     /// `telegraf[1234] (telegraf.service) holds`.
     pub(super) fn holds(self, scene: &Scene<'_>) -> String {
         match self {
             Self::Process(process) => format!("{} holds", scene.who_and_where(process)),
-            Self::Stranger { uid, reason } => {
+            Self::Stranger { uid, place, reason } => {
                 let user = uid.map_or_else(String::new, |uid| format!(" of user {uid}"));
+                let home = home(scene, place).map_or_else(String::new, |home| format!(" in {home}"));
                 let why = match reason {
                     Unresolved::NotLooked => "were not looked for",
                     Unresolved::NoHolderSeen => "could not be seen",
                     Unresolved::NotTold => "the text does not name",
                 };
-                format!("processes{user} that {why} hold")
+                format!("processes{user}{home} that {why} hold")
             }
         }
     }
@@ -64,6 +68,11 @@ impl Owner {
     pub(super) fn why_unknown(self) -> Option<&'static str> {
         match self {
             Self::Process(_) => None,
+            Self::Stranger { reason: Unresolved::NoHolderSeen, place: Some(_), .. } => Some(
+                "No descriptor that this user may read refers to them: the process is hidden (needs CAP_SYS_PTRACE, or root), \
+                 or the descriptors are in flight or registered with io_uring. The cgroup that they were made in tells where; \
+                 a socket stays in it when it is handed on.",
+            ),
             Self::Stranger { reason: Unresolved::NoHolderSeen, .. } => Some(
                 "No descriptor that this user may read refers to them: the process is hidden (needs CAP_SYS_PTRACE, or root), \
                  or the descriptors are in flight or registered with io_uring.",
@@ -81,8 +90,10 @@ impl Owner {
     pub(super) fn restart(self, scene: &Scene<'_>) -> Remedy {
         match self {
             Self::Process(process) => remedy::restart(scene, process, remedy::RELIEF),
-            Self::Stranger { reason: Unresolved::NoHolderSeen, .. } => {
-                Remedy::new(When::Now, "look again as root to learn who holds them, and restart that program")
+            Self::Stranger { reason: Unresolved::NoHolderSeen, place, .. } => {
+                let likely = home(scene, place).map_or_else(String::new, |home| format!(", most likely of {home}"));
+                let text = format!("look again as root to learn who holds them, and restart that program{likely}");
+                Remedy::new(When::Now, text)
             }
             Self::Stranger { reason: Unresolved::NotLooked, .. } => {
                 Remedy::new(When::Now, "look again at all processes to learn who holds them, and restart that program")
@@ -101,4 +112,9 @@ impl Owner {
             Self::Stranger { .. } => Runtime::Unknown,
         }
     }
+}
+
+/// What people call the place where sockets were made, safe to print.
+fn home(scene: &Scene<'_>, place: Option<CgroupIndex>) -> Option<String> {
+    home_of(scene.snapshot.placement(place?)?)
 }

@@ -9,7 +9,7 @@ use crate::census::{Census, Direction};
 use crate::diagnosis::policy::Policy;
 use crate::model::past::PoolName;
 use crate::model::ports::EphemeralRange;
-use crate::model::process::{Process, ProcessIndex, ProcessKey};
+use crate::model::process::{Placement, Process, ProcessIndex, ProcessKey};
 use crate::model::snapshot::{Namespace, Snapshot};
 use crate::model::socket::{NetNsIndex, PortBinding};
 use crate::model::state::{StateCounts, TcpState};
@@ -72,12 +72,7 @@ impl<'a> Scene<'a> {
     /// The process with what it belongs to: `telegraf[1234] (telegraf.service)`.
     pub(super) fn who_and_where(&self, index: ProcessIndex) -> String {
         let placement = self.process(index).and_then(|process| process.placement.as_ref());
-        let home = placement.and_then(|placement| match (&placement.container, &placement.unit) {
-            (Some(container), _) => Some(format!("container {}", printable(&short_id(container)))),
-            (None, Some(unit)) => Some(printable(unit).into_owned()),
-            (None, None) => None,
-        });
-        match home {
+        match placement.and_then(home_of) {
             Some(home) => format!("{} ({home})", self.who(index)),
             None => self.who(index),
         }
@@ -149,6 +144,15 @@ impl<'a> Scene<'a> {
     /// the next time.
     pub(super) fn chose_its_port(&self, socket: usize) -> bool {
         self.snapshot.sockets.get(socket).is_none_or(|record| record.binding != PortBinding::Auto)
+    }
+}
+
+/// What people call the place: `container 4c01db0b339c`, or the unit.
+pub(super) fn home_of(placement: &Placement) -> Option<String> {
+    match (&placement.container, &placement.unit) {
+        (Some(container), _) => Some(format!("container {}", printable(&short_id(container)))),
+        (None, Some(unit)) => Some(printable(unit).into_owned()),
+        (None, None) => None,
     }
 }
 

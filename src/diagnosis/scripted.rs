@@ -104,6 +104,7 @@ impl Script {
             gaps: Vec::new(),
             file: None,
             ghosts: None,
+            cgroups: Vec::new(),
         };
         let census = Census {
             totals: StateCounts::default(),
@@ -238,7 +239,7 @@ impl Script {
         held.destinations = vec![(peer, held.count)];
         let (netns, uid, unread) = (NetNsIndex(0), Some(999), UnreadCensus::default());
         self.census.unowned.close_wait += held.count;
-        self.census.strangers.push(StrangerCensus { netns, uid, reason, close_wait: held, unread });
+        self.census.strangers.push(StrangerCensus { netns, uid, place: None, reason, close_wait: held, unread });
     }
 
     /// Gives the process open connections that nobody has read for ten minutes.

@@ -73,8 +73,8 @@ impl ContainerRuntime {
     }
 }
 
-/// Where a process belongs, read from its cgroup path.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Where a process belongs, or a socket was made: read from a cgroup path.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Placement {
     /// The systemd unit: `telegraf.service`, `session-3.scope`.
     pub unit: Option<String>,
@@ -84,6 +84,14 @@ pub struct Placement {
     pub runtime: Option<ContainerRuntime>,
     /// The uid of the Kubernetes pod, with hyphens, however the path writes it.
     pub pod: Option<String>,
+}
+
+impl Placement {
+    /// Whether it names nothing: neither unit, nor container, nor pod.
+    #[must_use]
+    pub fn is_nowhere(&self) -> bool {
+        self.unit.is_none() && self.container.is_none() && self.pod.is_none()
+    }
 }
 
 /// A process that holds at least one socket or that was asked for.

@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use super::ghost::GhostScan;
 use super::ports::PortSettings;
-use super::process::{ContainerRuntime, Holding, Process};
-use super::socket::SocketRecord;
+use super::process::{ContainerRuntime, Holding, Placement, Process};
+use super::socket::{CgroupId, SocketRecord};
 use super::tuple::{Endpoint, FourTuple};
 
 /// Where the rows came from.
@@ -275,6 +275,19 @@ pub struct SavedFile {
     pub recording: Option<RecordingNote>,
 }
 
+/// A cgroup in which sockets were made whose holder was not seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its number.
+    pub id: CgroupId,
+    /// What its path names; nothing of one that belongs to no unit, container or pod.
+    pub placement: Placement,
+}
+
+/// Index of a cgroup in [`Snapshot::cgroups`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CgroupIndex(pub u32);
+
 /// One look at a host: observations only, no conclusions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -303,9 +316,18 @@ pub struct Snapshot {
     pub file: Option<SavedFile>,
     /// Descriptors of connections that are over; `None` when nobody looked for them.
     pub ghosts: Option<GhostScan>,
+    /// The cgroups of the sockets that nobody was seen to hold, by number, ascending; a cgroup that could not be found is
+    /// missing. Empty when every socket has its holder, and when not all processes were looked at.
+    pub cgroups: Vec<Cgroup>,
 }
 
 impl Snapshot {
+    /// What the cgroup with this index names; `None` when it is not of this snapshot.
+    #[must_use]
+    pub fn placement(&self, cgroup: CgroupIndex) -> Option<&Placement> {
+        self.cgroups.get(cgroup.0 as usize).map(|cgroup| &cgroup.placement)
+    }
+
     /// Whether the names and addresses in it are those of the host.
     #[must_use]
     pub fn names(&self) -> Names {

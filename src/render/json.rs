@@ -77,7 +77,7 @@ struct Document<'a> {
     listeners: Vec<ListenerRow<'a>>,
     peers: Vec<PeerRow<'a>>,
     unowned: UnownedRow,
-    strangers: Vec<StrangerRow>,
+    strangers: Vec<StrangerRow<'a>>,
     walls: Vec<Wall<'a>>,
     history: HistoryRow<'a>,
     coverage: CoverageRow<'a>,

@@ -1,8 +1,8 @@
 //! What is named to monitoring systems: lists of bounded length, under names that stay when a program starts again.
 //!
 //! Whoever draws a number keeps it under its name for weeks. A name is therefore never a pid: it is the systemd unit, else the
-//! file name of the executable, else what the process calls itself; of sockets whose holder may not be seen, the user. What has
-//! one name is one row. Beyond the first rows of a list, the rest is one row, `other`, so that the sum is whole.
+//! file name of the executable, else what the process calls itself; of sockets whose holder may not be seen, the user and the unit
+//! that they were made in. What has one name is one row. Beyond the first rows of a list, the rest is one row, `other`, so that the sum is whole.
 
 mod listeners;
 mod name;
@@ -27,7 +27,8 @@ use self::pools::pools;
 /// numbers a minute for as long as it keeps them.
 pub(super) const MOST_ROWS: usize = 32;
 
-/// The row that stands for all that have none of their own. No name of a row is this word: what is called so becomes `other_`.
+/// The row that stands for all that have none of their own. No name of a row is this word: what is called so gets
+/// digits behind it.
 pub(super) const OTHER: &str = "other";
 
 /// The lists of a report.

@@ -91,6 +91,7 @@ pub fn take_snapshot() -> Snapshot {
         gaps,
         file: None,
         ghosts: None,
+        cgroups: Vec::new(),
     }
 }
 

@@ -3,7 +3,9 @@
 use closewatch::capture::anonymize::{Key, anonymize};
 use closewatch::capture::recording::frame::Reader;
 use closewatch::capture::recording::{decode, encode};
-use closewatch::model::snapshot::{Names, Snapshot};
+use closewatch::model::process::Placement;
+use closewatch::model::snapshot::{Cgroup, Names, Snapshot};
+use closewatch::model::socket::CgroupId;
 use closewatch::render::Format;
 use proptest::prelude::{ProptestConfig, any, proptest};
 use serde_json::{Value, json};
@@ -55,9 +57,22 @@ fn without_words(value: &Value) -> Value {
 
 #[test]
 fn no_name_and_no_address_is_left() {
-    let host = sample::leaking_host(200);
-    let secrets =
-        ["web-1", "telegraf", "sidecar", "metrics", "blue", "10.0.0.5", "10.0.3.7", "0a1b2c3d4e5f", "6f0c1a52", "corp"];
+    let mut host = sample::leaking_host(200);
+    let placement = Placement { unit: Some("payroll.service".to_owned()), ..Placement::default() };
+    host.cgroups = vec![Cgroup { id: CgroupId(4242), placement }];
+    let secrets = [
+        "payroll",
+        "web-1",
+        "telegraf",
+        "sidecar",
+        "metrics",
+        "blue",
+        "10.0.0.5",
+        "10.0.3.7",
+        "0a1b2c3d4e5f",
+        "6f0c1a52",
+        "corp",
+    ];
     let before = text_of(&encode(&host, Names::Real).expect("small"));
     let after = text_of(&encode(&anonymized(&host, [9; 16]), Names::Invented).expect("small"));
     for secret in secrets {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use closewatch::model::ports::{EphemeralRange, PortSettings, TimeWaitReuse};
 use closewatch::model::process::{ContainerRuntime, Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
 use closewatch::model::snapshot::{
-    Gap, Hides, Host, HostLimits, Namespace, NetNs, PortAnswer, PortAnswers, ProcessScan, Snapshot, SockStat,
+    Cgroup, Gap, Hides, Host, HostLimits, Namespace, NetNs, PortAnswer, PortAnswers, ProcessScan, Snapshot, SockStat,
     SourceKind, TcpCounters, Usage,
 };
 use closewatch::model::socket::{
@@ -31,21 +31,24 @@ pub fn snapshot() -> impl Strategy<Value = Snapshot> {
         };
         let about = (moment(), host(), limits(), select(&[SourceKind::Netlink, SourceKind::ProcText][..]));
         let scan = select(&[ProcessScan::All, ProcessScan::Selected, ProcessScan::Skipped][..]);
-        let seen = (Just(namespaces), Just(processes), sockets, holdings, scan, vec(gap(), 0..4));
+        let seen = (Just(namespaces), Just(processes), sockets, holdings, scan, vec(gap(), 0..4), vec(cgroup(), 0..4));
         (about, seen).prop_map(
-            |((taken_at, host, limits, source), (namespaces, processes, sockets, holdings, scan, gaps))| Snapshot {
-                taken_at,
-                host,
-                source,
-                namespaces,
-                sockets,
-                processes,
-                holdings,
-                scan,
-                limits,
-                gaps,
-                file: None,
-                ghosts: None,
+            |((taken_at, host, limits, source), (namespaces, processes, sockets, holdings, scan, gaps, cgroups))| {
+                Snapshot {
+                    taken_at,
+                    host,
+                    source,
+                    namespaces,
+                    sockets,
+                    processes,
+                    holdings,
+                    scan,
+                    limits,
+                    gaps,
+                    file: None,
+                    ghosts: None,
+                    cgroups,
+                }
             },
         )
     })
@@ -155,6 +158,10 @@ fn placement() -> impl Strategy<Value = Placement> {
     let runtime = select(&[ContainerRuntime::Docker, ContainerRuntime::CriO, ContainerRuntime::Lxc][..]);
     (option::of(text()), option::of(text()), option::of(runtime), option::of(text()))
         .prop_map(|(unit, container, runtime, pod)| Placement { unit, container, runtime, pod })
+}
+
+fn cgroup() -> impl Strategy<Value = Cgroup> {
+    (number(), placement()).prop_map(|(id, placement)| Cgroup { id: CgroupId(id), placement })
 }
 
 fn settings() -> impl Strategy<Value = PortSettings> {

@@ -15,16 +15,17 @@ mod sample;
 
 use std::time::Duration;
 
+use closewatch::capture::recording::frame::Reader;
 use closewatch::capture::recording::{decode, encode};
 use closewatch::census::Query;
 use closewatch::diagnosis::finding::Verdict;
 use closewatch::diagnosis::policy::Policy;
 use closewatch::model::ghost::{Ghost, GhostEnd, GhostScan};
 use closewatch::model::past::Past;
-use closewatch::model::process::{Holding, ProcessIndex};
+use closewatch::model::process::{Holding, Placement, ProcessIndex};
 use closewatch::model::selection::Selection;
-use closewatch::model::snapshot::{Names, RecordingNote, SavedFile, Snapshot};
-use closewatch::model::socket::Inode;
+use closewatch::model::snapshot::{Cgroup, Names, RecordingNote, SavedFile, Snapshot};
+use closewatch::model::socket::{CgroupId, Inode};
 use closewatch::model::tuple::Endpoint;
 use closewatch::render::{Color, Detail, Format, Page, render};
 use closewatch::report;
@@ -106,4 +107,24 @@ fn ghosts_read_back_to_the_letter() {
     });
     let bytes = encode(&snapshot, Names::Real).expect("small");
     assert_eq!(as_seen(decode(&bytes).expect("whole")), snapshot);
+}
+
+#[test]
+fn a_recording_without_hidden_holders_is_as_it_always_was() {
+    let mut snapshot = sample::leaking_host(4);
+    // The payloads are compressed; what older programs read is what is in them.
+    let has = |snapshot: &Snapshot, word: &str| {
+        let bytes = encode(snapshot, Names::Real).expect("small");
+        let mut reader = Reader::open(&bytes).expect("a first line");
+        let mut payloads = Vec::new();
+        while let Some(section) = reader.next_section().expect("small") {
+            payloads.extend(section.and_then(|section| section.payload()).expect("whole"));
+        }
+        String::from_utf8(payloads).expect("JSON").contains(word)
+    };
+    assert!(has(&snapshot, "\"ghosts\"") && !has(&snapshot, "\"cgroups\""));
+    let unit = Some("telegraf.service".to_owned());
+    let placement = Placement { unit, ..Placement::default() };
+    snapshot.cgroups = vec![Cgroup { id: CgroupId(4242), placement }];
+    assert!(has(&snapshot, "\"cgroups\":1"));
 }

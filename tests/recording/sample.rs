@@ -70,6 +70,7 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
         }],
         file: None,
         ghosts: None,
+        cgroups: Vec::new(),
     }
 }
 

@@ -137,6 +137,7 @@ pub(crate) fn empty_host() -> Story {
         gaps: Vec::new(),
         file: None,
         ghosts: None,
+        cgroups: Vec::new(),
     };
     let range = |name: &str, first, last| PortRangeCensus {
         name: name.into(),

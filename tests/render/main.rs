@@ -8,6 +8,7 @@ mod strict;
 
 mod builder;
 mod containers;
+mod hidden;
 mod pods;
 mod stories;
 
@@ -22,13 +23,14 @@ use self::strict::assert_every_field_is_needed_and_known;
 
 type Teller = fn() -> Story;
 
-const STORIES: [(&str, Teller); 6] = [
+const STORIES: [(&str, Teller); 7] = [
     ("telegraf", stories::telegraf),
     ("quiet", stories::quiet),
     ("unprivileged", stories::unprivileged),
     ("hostile", stories::hostile),
     ("containers", containers::containers),
     ("pods", pods::pods),
+    ("hidden", hidden::hidden),
 ];
 
 const PLAIN: Page = Page { width: Some(80), color: Color::Off, detail: Detail::Brief };

@@ -218,6 +218,7 @@ pub(crate) fn unprivileged() -> Story {
     story.census.strangers.push(StrangerCensus {
         netns: NS,
         uid: Some(990),
+        place: None,
         reason: Unresolved::NoHolderSeen,
         close_wait: CloseWaitCensus {
             count: 27_900,

@@ -1,6 +1,7 @@
 //! What the tests share: namespaces of their own, loud skips, and the words of `ss`.
 #![allow(dead_code, unreachable_pub, reason = "every test file compiles this module and uses its own part of it")]
 
+pub mod crowd;
 pub mod neighbour;
 pub mod nobody;
 pub mod player;

@@ -1,6 +1,7 @@
 //! A copy of the test program that plays a part of its own: another process, whose descriptors no test shares.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 /// Names the part that a copy of this test program plays.
@@ -18,7 +19,12 @@ pub struct Player {
 impl Player {
     /// Starts the copy in a role, and waits until it says `ready`. `set_up` may change how it is started.
     pub fn start(role: &str, set_up: impl FnOnce(&mut Command)) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("the test program has a path"));
+        Self::start_as(&std::env::current_exe().expect("the test program has a path"), role, set_up)
+    }
+
+    /// The same from this file, which is this test program under another name.
+    pub fn start_as(program: &Path, role: &str, set_up: impl FnOnce(&mut Command)) -> Self {
+        let mut command = Command::new(program);
         command.args(["--exact", "a_player_plays_its_role", "--nocapture", "--test-threads=1"]);
         command.env(ROLE, role).stdin(Stdio::piped()).stdout(Stdio::piped());
         set_up(&mut command);

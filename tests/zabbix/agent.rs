@@ -1,12 +1,14 @@
 //! The key at a real agent: tested by the agent itself, and asked of a running one.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::support::crowd::{Crowd, LEAKED_EACH};
 use crate::support::nobody::public_place;
 use crate::support::service::{Service, answers};
 use crate::support::{closewatch, in_netns, is_root, run, skip, text, wait_until};
@@ -88,8 +90,7 @@ fn a_running_agent_answers_with_the_document() {
     in_netns(test, || {
         let (dir, program) = place();
         let config = configure(dir.path(), &program, " --netns current");
-        let _agent =
-            Service::start(as_zabbix(AGENT).arg("-f").arg("-c").arg(&config).stdout(std::process::Stdio::null()));
+        let _agent = Service::start(as_zabbix(AGENT).arg("-f").arg("-c").arg(&config).stdout(Stdio::null()));
         wait_until("the agent to listen", || answers(10_050));
         let get = || text(&run(GET, &["-s", "127.0.0.1", "-p", "10050", "-k", "closewatch.report"]).stdout);
         let document: Value = serde_json::from_str(&get()).expect("JSON");
@@ -98,6 +99,42 @@ fn a_running_agent_answers_with_the_document() {
         // A program that is gone is no report, and says so to whoever reads the error.
         fs::remove_file(&program).expect("removed");
         assert!(get().contains("not found"), "{}", get());
+    });
+}
+
+#[test]
+fn a_running_agent_hands_on_the_worst_names() {
+    let test = "agent::a_running_agent_hands_on_the_worst_names";
+    if let Some(why) = missing() {
+        return skip(test, &why);
+    }
+    in_netns(test, || {
+        let crowd = Crowd::gather();
+        let (dir, program) = place();
+        let config = configure(dir.path(), &program, " --netns current --no-history");
+        let ask = |agent: &mut Command| -> Value {
+            let _agent = Service::start(agent.arg("-f").arg("-c").arg(&config).stdout(Stdio::null()));
+            wait_until("the agent to listen", || answers(10_050));
+            let value = run(GET, &["-s", "127.0.0.1", "-p", "10050", "-k", "closewatch.report"]).stdout;
+            serde_json::from_slice(&value).unwrap_or_else(|error| panic!("{error}: {}", text(&value)))
+        };
+        let leakers = |document: &Value| -> Vec<Value> {
+            assert_eq!(document["states"]["close_wait"], crowd.leaked());
+            let rows = document["processes"].as_array().expect("a list").iter();
+            rows.filter(|row| row["close_wait"] != 0).cloned().collect()
+        };
+        let seen = leakers(&ask(&mut as_zabbix(AGENT)));
+        assert_eq!((seen.len(), &seen[0]["close_wait"]), (1, &crowd.leaked().into()), "one user, one row: {seen:#?}");
+        // As root it sees who they are.
+        let settings = fs::read_to_string(&config).expect("written");
+        fs::write(&config, format!("{settings}AllowRoot=1\n")).expect("written");
+        let seen = leakers(&ask(&mut Command::new(AGENT)));
+        // All are one where the tests run in a unit of systemd.
+        if seen[0]["by"] != "unit" {
+            let names: BTreeSet<&str> = seen.iter().filter_map(|row| row["name"].as_str()).collect();
+            assert_eq!(names.len(), crowd.count, "no two names became one: {names:?}");
+            assert!(seen.iter().all(|row| row["close_wait"] == LEAKED_EACH), "{seen:#?}");
+        }
     });
 }
 

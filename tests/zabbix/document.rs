@@ -197,12 +197,14 @@ fn who_may_not_see_the_processes_tells_the_user_and_all_counts() {
         });
         assert_eq!((&seen["owners_complete"], &seen["states"]["close_wait"]), (&json!(false), &json!(crate::LEAKED)));
         let owner = &seen["processes"][0];
-        assert_eq!(
-            (&owner["name"], &owner["by"], &owner["stuck"]),
-            (&json!("user 0"), &json!("user"), &json!(crate::LEAKED))
-        );
+        // And the unit, where the test runs in one: see `tests/hidden.rs`.
+        let name = owner["name"].as_str().expect("a name");
+        assert!(name == "user 0" || name.starts_with("user 0 in "), "{name}");
+        assert!([json!("user"), json!("user_in_unit")].contains(&owner["by"]), "{owner}");
+        assert_eq!(owner["stuck"], json!(crate::LEAKED));
         assert_eq!(owner["destination"], json!(crate::DESTINATION));
         let whole = document(&Command::new(&program).args(options).output().expect("closewatch starts"));
-        assert_ne!(whole["processes"][0]["by"], json!("user"), "root sees who");
+        let by = &whole["processes"][0]["by"];
+        assert!(!by.as_str().expect("a word").starts_with("user"), "root sees who: {by}");
     });
 }

@@ -56,11 +56,13 @@ pub fn anonymize(snapshot: &mut Snapshot, key: &Key) {
         gaps,
         file: _,
         ghosts,
+        cgroups,
     } = snapshot;
     mask.host(host);
     namespaces.iter_mut().for_each(|namespace| mask.namespace(namespace));
     sockets.iter_mut().for_each(|socket| mask.socket(socket));
     processes.iter_mut().for_each(|process| mask.process(process));
+    cgroups.iter_mut().for_each(|cgroup| mask.placement(&mut cgroup.placement));
     let ghosts = ghosts.iter_mut().flat_map(|scan| &mut scan.ghosts);
     ghosts.for_each(|ghost| ghost.local = ghost.local.map(|local| mask.endpoint(local)));
     // Last, when all names are known.
@@ -123,11 +125,16 @@ impl Mask<'_> {
         replace(exe, |path| self.path(path));
         replace(user, |user| if user == "root" { user.to_owned() } else { self.name("user", user) });
         *uid = uid.map(|uid| self.addresses.replace_uid(uid));
-        if let Some(Placement { unit, container, runtime: _, pod }) = placement {
-            replace(unit, |unit| self.unit(unit));
-            replace(container, |id| self.container(id));
-            replace(pod, |id| self.container(id));
+        if let Some(placement) = placement {
+            self.placement(placement);
         }
+    }
+
+    fn placement(&mut self, placement: &mut Placement) {
+        let Placement { unit, container, runtime: _, pod } = placement;
+        replace(unit, |unit| self.unit(unit));
+        replace(container, |id| self.container(id));
+        replace(pod, |id| self.container(id));
     }
 
     /// The texts are the program's own, with names in between.

@@ -27,7 +27,9 @@ use serde::Serialize;
 pub use self::frame::is_recording;
 use self::frame::{FrameError, Kind, Writer};
 pub use self::read::{decode, decode_head};
-use self::rows::{AnswerRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
+use self::rows::{
+    AnswerRow, CgroupRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow,
+};
 use crate::model::snapshot::{Names, Snapshot};
 
 /// From so many bytes of rows on, a new section is begun.
@@ -43,6 +45,7 @@ const ANSWERS: Kind = Kind(*b"ANSW");
 const PROCESSES: Kind = Kind(*b"PROC");
 const HOLDINGS: Kind = Kind(*b"HOLD");
 const GHOSTS: Kind = Kind(*b"GHST");
+const CGROUPS: Kind = Kind(*b"CGRP");
 const SOCKETS: Kind = Kind(*b"SOCK");
 const END: Kind = Kind(*b"END.");
 
@@ -95,6 +98,7 @@ pub fn encode(snapshot: &Snapshot, names: Names) -> Result<Vec<u8>, RecordingErr
         gaps,
         file: _,
         ghosts,
+        cgroups,
     } = snapshot;
     if namespaces.len() > MAX_NAMESPACES {
         return Err(RecordingError::TooMany("network namespaces"));
@@ -109,6 +113,7 @@ pub fn encode(snapshot: &Snapshot, names: Names) -> Result<Vec<u8>, RecordingErr
         holdings: number(holdings.len())?,
         ghosts: ghosts.as_ref().map(|scan| number(GhostRow::all_of(scan).count())).transpose()?,
         sockets: number(sockets.len())?,
+        cgroups: (!cgroups.is_empty()).then(|| number(cgroups.len())).transpose()?,
     };
     let mut out = Writer::default();
     write_rows(&mut out, HEAD, std::iter::once(Head::new(snapshot, names, rows)))?;
@@ -118,6 +123,7 @@ pub fn encode(snapshot: &Snapshot, names: Names) -> Result<Vec<u8>, RecordingErr
     write_rows(&mut out, PROCESSES, processes.iter().map(ProcessRow::of))?;
     write_rows(&mut out, HOLDINGS, holdings.iter().map(HoldingRow::of))?;
     write_rows(&mut out, GHOSTS, ghosts.iter().flat_map(GhostRow::all_of))?;
+    write_rows(&mut out, CGROUPS, cgroups.iter().map(CgroupRow::of))?;
     write_rows(&mut out, SOCKETS, sockets.iter().map(SocketRow::of))?;
     out.section(END, 0, &[])?;
     Ok(out.finish())

@@ -6,13 +6,15 @@ use std::time::SystemTime;
 use serde::de::DeserializeOwned;
 
 use super::frame::{Fault, Kind, Reader, Section};
-use super::rows::{AnswerRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow};
+use super::rows::{
+    AnswerRow, CgroupRow, GapRow, GhostRow, Head, HoldingRow, NamespaceRow, ProcessRow, RowCounts, SocketRow,
+};
 use super::{
-    ANSWERS, END, GAPS, GHOSTS, HEAD, HOLDINGS, MAX_NAMESPACES, NAMESPACES, PROCESSES, RecordingError, SOCKETS,
+    ANSWERS, CGROUPS, END, GAPS, GHOSTS, HEAD, HOLDINGS, MAX_NAMESPACES, NAMESPACES, PROCESSES, RecordingError, SOCKETS,
 };
 use crate::model::ghost::GhostScan;
 use crate::model::process::{Holding, Process};
-use crate::model::snapshot::{Gap, Hides, Host, Namespace, RecordingNote, SavedFile, Snapshot};
+use crate::model::snapshot::{Cgroup, Gap, Hides, Host, Namespace, RecordingNote, SavedFile, Snapshot};
 use crate::model::socket::SocketRecord;
 use crate::model::wording::count;
 
@@ -83,6 +85,7 @@ struct Found {
     processes: Rows<Process>,
     holdings: Rows<HoldingRow>,
     ghosts: Rows<GhostRow>,
+    cgroups: Rows<Cgroup>,
     sockets: Rows<SocketRow>,
     /// Kinds that this program does not know.
     unknown: Vec<Kind>,
@@ -159,6 +162,7 @@ impl Found {
             PROCESSES => self.processes.extend(section, faults, ProcessRow::read),
             HOLDINGS => self.holdings.extend(section, faults, Some),
             GHOSTS => self.ghosts.extend(section, faults, Some),
+            CGROUPS => self.cgroups.extend(section, faults, |row: CgroupRow| Some(row.read())),
             SOCKETS => self.sockets.extend(section, faults, Some),
             END => {
                 self.ended = true;
@@ -191,6 +195,9 @@ impl Found {
         let places = Places::of(&self.processes);
         let (processes, holdings) = read_owners(self.processes, self.holdings, rows, &places, &mut losses)?;
         let ghosts = read_ghosts(self.ghosts, rows.ghosts, &places, &mut losses)?;
+        let announced = rows.cgroups.unwrap_or(0);
+        let (cgroups, missing) = self.cgroups.complete(announced)?;
+        losses.of(missing, announced, "cgroups of sockets without a known holder", Hides::Owners);
         let sockets = read_sockets(self.sockets, rows.sockets, namespaces.len(), &mut losses)?;
         if losses.gaps.is_empty() && !self.faults.is_empty() {
             losses.push(
@@ -214,6 +221,7 @@ impl Found {
             gaps,
             file: Some(SavedFile { name: None, recording: Some(note) }),
             ghosts,
+            cgroups,
         })
     }
 

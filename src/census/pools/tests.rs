@@ -57,6 +57,7 @@ pub(in crate::census) fn host(sockets: Vec<SocketRecord>) -> Snapshot {
         gaps: Vec::new(),
         file: None,
         ghosts: None,
+        cgroups: Vec::new(),
     }
 }
 

@@ -15,7 +15,8 @@ pub(in crate::integrate) fn agent(program: &str) -> String {
 # agent's usual Timeout of 3 s; a look that needs longer is cut short and says so.
 UserParameter={MASTER},{word} check --format zabbix
 
-# The agent's user sees all counts, ages and ports, and who holds a socket by user only. To see the processes by name, one of:
+# The agent's user sees all counts, ages and ports. Of who holds a socket it sees the user, and the unit that the socket was made in
+# (`user 998 in telegraf.service`). To see the processes themselves, one of:
 #
 # 1. Two capabilities on the program. With them it reads the descriptors of all processes, for whoever may run it, so that only the
 #    agent's group may. They are lost by cp, strip, chown and upgrades, and are void where the agent's unit has NoNewPrivileges=yes

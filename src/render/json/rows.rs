@@ -269,22 +269,29 @@ fn fds(process: Option<&Process>) -> Fds {
     }
 }
 
-/// One of `strangers[]`: the sockets of one user whose processes are not known.
+/// One of `strangers[]`: the sockets of one user and place whose processes are not known.
 #[derive(serde::Serialize)]
-pub(super) struct StrangerRow {
+pub(super) struct StrangerRow<'a> {
     netns: Option<u64>,
     uid: Option<u32>,
+    unit: Option<&'a str>,
+    container: Option<&'a str>,
+    pod: Option<&'a str>,
     looked: bool,
     close_wait: CloseWaitRow,
     unread: UnreadRow,
 }
 
-impl StrangerRow {
-    /// The row of a user.
-    pub(super) fn of(report: &Report<'_>, row: &StrangerCensus) -> Self {
+impl<'a> StrangerRow<'a> {
+    /// The row of a user and a place.
+    pub(super) fn of(report: &'a Report<'_>, row: &StrangerCensus) -> Self {
+        let place = row.place.and_then(|place| report.snapshot.placement(place));
         Self {
             netns: netns_inode(report, row.netns),
             uid: row.uid,
+            unit: place.and_then(|place| place.unit.as_deref()),
+            container: place.and_then(|place| place.container.as_deref()),
+            pod: place.and_then(|place| place.pod.as_deref()),
             looked: row.reason == Unresolved::NoHolderSeen,
             close_wait: close_wait(&row.close_wait),
             unread: unread(&row.unread),

@@ -147,7 +147,8 @@ fn by_name(report: &Report<'_>) -> Vec<OwnerRow> {
     }
     let is_blind = report.snapshot.gaps.iter().any(hides_processes);
     for stranger in &report.census.strangers {
-        let (name, kind) = name::of_user(stranger.uid);
+        let (name, kind) =
+            name::of_user(stranger.uid, stranger.place.and_then(|place| report.snapshot.placement(place)));
         let row = rows.entry(name.clone()).or_insert_with(|| OwnerRow::new((name, kind)));
         row.states[TcpState::CloseWait] += stranger.close_wait.count;
         row.is_trace = stranger.reason == Unresolved::NoHolderSeen && !is_blind;

@@ -7,7 +7,7 @@ use super::sheet::{Sheet, rows_shown};
 use super::states::in_words;
 use crate::census::age::Age;
 use crate::census::{CloseWaitCensus, GhostCensus, ProcessCensus, StrangerCensus};
-use crate::model::process::Process;
+use crate::model::process::{Placement, Process};
 use crate::model::state::{StateCounts, TcpState};
 use crate::model::text::printable;
 use crate::model::wording::{count, span};
@@ -146,7 +146,7 @@ fn minute(time: SystemTime) -> Option<String> {
     Some(stamp.strftime("%Y-%m-%d %H:%MZ").to_string())
 }
 
-/// Writes whose sockets are in CLOSE-WAIT at processes that could not be seen, by user.
+/// Writes whose sockets are in CLOSE-WAIT at processes that could not be seen, by user and by where they were made.
 fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
     let rows: Vec<&StrangerCensus> = report.census.strangers.iter().filter(|row| row.close_wait.count > 0).collect();
     if rows.is_empty() {
@@ -154,6 +154,7 @@ fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
     }
     let mut grid = Grid::new(vec![
         Column::new("HOLDER UNSEEN", Align::Left, 0),
+        Column::new("unit", Align::Left, 1),
         Column::new("close-wait", Align::Right, 0),
         Column::new("stuck", Align::Right, 2),
         Column::new("oldest", Align::Right, 0),
@@ -165,8 +166,10 @@ fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
     for row in &rows[..shown] {
         let uid = row.uid.map_or_else(|| "user not known".to_owned(), |uid| format!("uid {uid}"));
         let peer = row.close_wait.destinations.first();
+        let place = row.place.and_then(|place| report.snapshot.placement(place));
         grid.push(vec![
             format!("  {uid}"),
+            place.map(home).unwrap_or_default(),
             count(row.close_wait.count),
             count(row.close_wait.stuck),
             oldest(&row.close_wait),
@@ -177,6 +180,15 @@ fn write_strangers(report: &Report<'_>, sheet: &mut Sheet) {
     }
     let rest: u64 = rows[shown..].iter().map(|row| row.close_wait.count).sum();
     sheet.grid(&grid, rows.len() - shown, &format!("CLOSE-WAIT {}", count(rest)));
+}
+
+/// The container, whose own unit is named after its whole id, or the unit.
+fn home(place: &Placement) -> String {
+    let home = match (&place.container, &place.unit) {
+        (Some(container), _) => format!("container {}", short_id(container)),
+        (None, unit) => unit.clone().unwrap_or_default(),
+    };
+    printable(&home).into_owned()
 }
 
 fn write_unowned(report: &Report<'_>, sheet: &mut Sheet) {

@@ -38,6 +38,9 @@ pub(crate) struct RowCounts {
     /// `None` when nobody looked for ghosts.
     pub(crate) ghosts: Option<u32>,
     pub(crate) sockets: u32,
+    /// `None` where there are none. An older closewatch refuses to read what it does not know: it meets it only there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cgroups: Option<u32>,
 }
 
 /// A [`Gap`].

@@ -13,7 +13,7 @@ mod socket;
 pub(super) use self::ghost::GhostRow;
 pub(super) use self::head::{GapRow, Head, RowCounts};
 pub(super) use self::namespace::{AnswerRow, NamespaceRow};
-pub(super) use self::process::{HoldingRow, ProcessRow};
+pub(super) use self::process::{CgroupRow, HoldingRow, ProcessRow};
 pub(super) use self::socket::SocketRow;
 
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! The rows of a process and of what it holds.
+//! The rows of a process and of what it holds, and of where the sockets were made that nobody was seen to hold.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 use crate::model::process::{ContainerRuntime, Holding, Placement, Process, ProcessIndex, ProcessKey, Runtime};
-use crate::model::socket::Inode;
+use crate::model::snapshot::Cgroup;
+use crate::model::socket::{CgroupId, Inode};
 
 /// A [`Process`].
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +38,14 @@ pub(crate) struct HoldingRow {
     /// The number of the process among the rows of processes.
     process: u32,
     fd: u32,
+}
+
+/// A [`Cgroup`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CgroupRow {
+    id: u64,
+    placement: PlacementRow,
 }
 
 /// A path: text, or bytes where it is none.
@@ -141,6 +150,18 @@ impl HoldingRow {
     pub(crate) fn read(self, place: impl FnOnce(u32) -> Option<u32>) -> Option<Holding> {
         let process = ProcessIndex(place(self.process)?);
         (self.inode != 0).then_some(Holding { inode: Inode(self.inode), process, fd: self.fd })
+    }
+}
+
+impl CgroupRow {
+    pub(crate) fn of(cgroup: &Cgroup) -> Self {
+        let Cgroup { id, placement } = cgroup;
+        Self { id: id.0, placement: PlacementRow::of(placement) }
+    }
+
+    pub(crate) fn read(self) -> Cgroup {
+        let Self { id, placement } = self;
+        Cgroup { id: CgroupId(id), placement: placement.read() }
     }
 }
 
