@@ -221,8 +221,8 @@ fn holder(forecast: &Forecast, looks: &[Look]) -> Option<String> {
 
 fn stuck(past: &Past, at: SystemTime) -> Stuck {
     const DAY: Duration = Duration::from_secs(86_400);
-    let since = past.stuck_since.values();
-    let for_a_day = since.filter(|since| at.duration_since(**since).is_ok_and(|span| span >= DAY)).count() as u64;
+    let since = past.stuck_since.iter();
+    let for_a_day = since.filter(|(_, since)| at.duration_since(*since).is_ok_and(|span| span >= DAY)).count() as u64;
     Stuck { now: past.n_stuck, for_a_day }
 }
 

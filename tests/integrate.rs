@@ -9,6 +9,7 @@ use std::process::Command;
 
 use closewatch::cli::args;
 use closewatch::cli::usage::Refusal;
+use serde_json::{Value, json};
 use support::{closewatch, has_program, skip, text};
 
 fn printed(options: &[&str]) -> String {
@@ -209,12 +210,85 @@ fn systemd_finds_no_fault_with_the_units() {
 #[test]
 fn the_service_has_the_capabilities_that_it_needs_and_no_other() {
     let text = printed(&["systemd", "--unit", "service"]);
-    for setting in ["AmbientCapabilities", "CapabilityBoundingSet"] {
-        let line = text.lines().find(|line| line.starts_with(setting)).expect("it is set");
-        assert_eq!(line, format!("{setting}=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH"));
-    }
+    assert_eq!(settings(&text, "CapabilityBoundingSet"), ["CAP_SYS_PTRACE CAP_DAC_READ_SEARCH"]);
     for blinding in ["PrivateNetwork=", "ProtectProc=", "ProcSubset="] {
         assert!(!text.contains(blinding), "{blinding} would blind it");
     }
-    assert!(text.contains("RestrictAddressFamilies=AF_UNIX AF_NETLINK\n"), "sock_diag is netlink");
+    assert_eq!(settings(&text, "RestrictAddressFamilies"), ["AF_NETLINK"], "sock_diag is netlink");
+}
+
+/// What the unit sets under this name.
+fn settings<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
+    unit.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
+}
+
+#[test]
+fn systemd_finds_the_service_little_exposed() {
+    let test = "systemd_finds_the_service_little_exposed";
+    if !has_program("systemd-analyze") {
+        return skip(test, "needs the program `systemd-analyze`");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let unit = printed(&["systemd", "--unit", "service"]);
+    let is_below = |unit: &str, tenths: u32| {
+        fs::write(dir.path().join("closewatch.service"), unit).expect("written");
+        let mut command = Command::new("systemd-analyze");
+        command.args(["security", "--offline=yes", "--no-pager", &format!("--threshold={tenths}")]);
+        let output = command.arg("./closewatch.service").current_dir(dir.path()).output();
+        let output = output.expect("systemd-analyze starts");
+        assert!(text(&output.stdout).contains("Overall exposure level"), "{}", text(&output.stderr));
+        output.status.success()
+    };
+    // Below 4 it says OK of a scale to 10.
+    assert!(is_below(&unit, 30));
+    // It does find what is left open.
+    assert!(!is_below(&unit.replace("CapabilityBoundingSet=", "#"), 30));
+}
+
+/// The script of [`what_the_timer_remembers_is_what_root_reads`]: what systemd makes of the unit, and then root by hand.
+const TIMER_THEN_ROOT: &str = "
+set -e
+mount -t tmpfs tmpfs /var/lib
+mkdir -m \"$1\" /var/lib/closewatch
+umask \"$2\"
+for look in 1 2; do
+    STATE_DIRECTORY=/var/lib/closewatch setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,\"$3\" $4 --quiet >&2 || test $? -lt 3
+done
+\"$5\" report --json >/var/lib/report
+\"$5\" check --json >/var/lib/check || test $? -lt 3
+STATE_DIRECTORY=/var/lib/closewatch setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,\"$3\" $4 --json >/var/lib/timer || test $? -lt 3
+cat /var/lib/report /var/lib/check /var/lib/timer
+";
+
+#[test]
+fn what_the_timer_remembers_is_what_root_reads() {
+    let test = "what_the_timer_remembers_is_what_root_reads";
+    for program in ["unshare", "mount", "setpriv"] {
+        if !has_program(program) {
+            return skip(test, &format!("needs the program `{program}`"));
+        }
+    }
+    let unit = printed(&["systemd", "--unit", "service"]);
+    let one = |name: &str| settings(&unit, name).concat();
+    assert_eq!(one("StateDirectory"), "closewatch");
+    let capabilities = one("CapabilityBoundingSet").replace("CAP_", "+").replace(' ', ",").to_lowercase();
+    let user: &[&str] = if support::is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--net"]).args(user).args(["sh", "-c", TIMER_THEN_ROOT, "sh"]);
+    unshare.args([one("StateDirectoryMode"), one("UMask"), capabilities, one("ExecStart"), program()]);
+    let output = unshare.env_remove("STATE_DIRECTORY").output().expect("unshare starts");
+    let said = text(&output.stderr);
+    if !output.status.success() && said.contains("unshare failed") {
+        return skip(test, &format!("needs a mount namespace: {said}"));
+    }
+    assert!(output.status.success(), "{said}");
+    let told: Vec<Value> = serde_json::Deserializer::from_slice(&output.stdout)
+        .into_iter()
+        .map(|report| report.unwrap_or_else(|error| panic!("{error}: {said}")))
+        .collect();
+    let looks: Vec<(&Value, &Value)> =
+        told.iter().map(|report| (&report["history"]["looks"], &report["history"]["notes"])).collect();
+    let none = json!([]);
+    // The report reads what the service has remembered, a check by hand adds to it, and the service goes on with that.
+    assert_eq!(looks, [(&json!(2), &none), (&json!(2), &none), (&json!(3), &none)], "{said}");
 }

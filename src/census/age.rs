@@ -50,8 +50,8 @@ pub fn of_close_wait(socket: &SocketRecord, uptime: Option<Duration>) -> Option<
 #[must_use]
 pub fn with_past(socket: &SocketRecord, snapshot: &Snapshot, past: &Past) -> Option<Age> {
     let seen = of_close_wait(socket, snapshot.host.uptime);
-    let since = socket.cookie.and_then(|cookie| past.stuck_since.get(&cookie));
-    let remembered = since.and_then(|since| snapshot.taken_at.duration_since(*since).ok());
+    let since = socket.cookie.and_then(|cookie| past.stuck_since.get(cookie));
+    let remembered = since.and_then(|since| snapshot.taken_at.duration_since(since).ok());
     match (seen, remembered) {
         (Some(age), Some(span)) if span > age.at_least => remember(age, span),
         (Some(age), _) => Some(age),

@@ -96,7 +96,7 @@ impl<'a> Unpacker<'a> {
 
     #[inline]
     pub(super) fn number(&mut self) -> Result<u64, Torn> {
-        // Most numbers have one byte or two.
+        // Most numbers have one byte to three: by so much counts change that go up to the number of ports.
         match self.0 {
             [low, rest @ ..] if *low < 0x80 => {
                 self.0 = rest;
@@ -106,10 +106,15 @@ impl<'a> Unpacker<'a> {
                 self.0 = rest;
                 Ok(u64::from(*low & 0x7F) | u64::from(*high) << 7)
             }
+            [low, middle, high, rest @ ..] if *high < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(*low & 0x7F) | u64::from(*middle & 0x7F) << 7 | u64::from(*high) << 14)
+            }
             _ => self.long_number(),
         }
     }
 
+    #[cold]
     fn long_number(&mut self) -> Result<u64, Torn> {
         let mut number = 0;
         for (nth, byte) in self.0.iter().enumerate().take(10) {

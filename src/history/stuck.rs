@@ -50,33 +50,45 @@ pub(super) fn read(connection: &Connection, tip: &Tip) -> Result<Vec<Stuck>, Fau
 fn read_rows(connection: &Connection, tip: &Tip) -> Result<(Vec<Stuck>, Vec<Row>), Fault> {
     let mut statement = connection.prepare_cached("SELECT id, body FROM stuck")?;
     let mut found = statement.query([])?;
-    let mut parts: Vec<(u64, Vec<Stuck>)> = Vec::new();
+    let mut sockets = Vec::with_capacity(tip.stuck_known.min(MOST_STUCK as u64) as usize);
+    let mut rows = Vec::new();
     while let Some(row) = found.next()? {
         let id = row.get::<_, i64>(0)? as u64;
-        parts.push((id, unpacked(id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?));
+        let start = sockets.len();
+        unpack_into(&mut sockets, id, row.get_ref(1)?.as_blob().map_err(|_| Torn)?)?;
+        rows.push(Row { id, place: start..sockets.len() });
     }
-    // A row that was split has its halves at the two ends of the table.
-    parts.sort_by_key(|(_, sockets)| sockets.first().map(|socket| socket.cookie.0));
-    let mut sockets = Vec::with_capacity(tip.stuck_known.min(MOST_STUCK as u64) as usize);
-    let mut rows = Vec::with_capacity(parts.len());
-    for (id, part) in parts {
-        rows.push(Row { id, place: sockets.len()..sockets.len() + part.len() });
-        sockets.extend(part);
-    }
+    let (sockets, rows) = in_order(sockets, rows);
     let is_sorted = sockets.windows(2).all(|pair| pair[0].cookie.0 < pair[1].cookie.0);
     if sockets.len() as u64 == tip.stuck_known && is_sorted { Ok((sockets, rows)) } else { Err(ROW_MISSING) }
 }
 
-fn unpacked(id: u64, sealed: &[u8]) -> Result<Vec<Stuck>, Fault> {
+/// A row that was split has its halves at the two ends of the table; most have not been.
+fn in_order(sockets: Vec<Stuck>, mut rows: Vec<Row>) -> (Vec<Stuck>, Vec<Row>) {
+    let first = |row: &Row| sockets.get(row.place.start).map(|socket| socket.cookie.0);
+    if rows.is_sorted_by_key(first) {
+        return (sockets, rows);
+    }
+    rows.sort_by_key(first);
+    let mut sorted = Vec::with_capacity(sockets.len());
+    for row in &mut rows {
+        let start = sorted.len();
+        sorted.extend_from_slice(&sockets[row.place.clone()]);
+        row.place = start..sorted.len();
+    }
+    (sorted, rows)
+}
+
+fn unpack_into(sockets: &mut Vec<Stuck>, id: u64, sealed: &[u8]) -> Result<(), Fault> {
     let mut row = Unpacker::open(Seal::Stuck, id, sealed)?;
     let mut last = Stuck { cookie: SockCookie(0), since: 0 };
-    let sockets = row.list(|row| {
+    for _ in 0..row.number()? {
         let cookie = SockCookie(last.cookie.0.checked_add(row.number()?).ok_or(Torn)?);
         last = Stuck { cookie, since: last.since.wrapping_add(row.signed()?) };
-        Ok(last)
-    })?;
+        sockets.push(last);
+    }
     row.finish()?;
-    Ok(sockets)
+    Ok(())
 }
 
 fn packed(id: u64, sockets: &[Stuck]) -> Vec<u8> {

@@ -1,7 +1,11 @@
 //! A service that checks once, and the timer that starts it.
 //!
-//! The service gets a user of its own, the two capabilities that naming other users' processes takes, and nothing else. What
-//! would blind it is left out on purpose: `PrivateNetwork`, `ProtectProc`, `ProcSubset`, and address families without
+//! The service is root without what makes root mighty: it has the two capabilities that naming other users' processes takes, a
+//! file system that may be written to in one place, no address family but netlink, so that it cannot ask other services of
+//! root for favours, and no system call that mounts, traces or loads. A user of its own would leave a history that belongs to
+//! neither root nor whoever asks, and that root's own commands would rightly not trust.
+//!
+//! What would blind it is left out on purpose: `PrivateNetwork`, `ProtectProc`, `ProcSubset`, and address families without
 //! `AF_NETLINK`.
 
 /// Where each unit goes.
@@ -40,13 +44,15 @@ ExecStart={program} check --timeout 30
 TimeoutStartSec=60
 Nice=10
 
-# To read the descriptors of other users' processes, and nothing else. To enter other network namespaces, those of containers
-# for example, add CAP_SYS_ADMIN to both lines; without it they are read from outside, which tells less.
-AmbientCapabilities=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
+# Root, so that the history is root's own: `closewatch` as root reads it and adds to it. Of what root may do it keeps the reading
+# of other users' descriptors, and nothing else. To enter other network namespaces, those of containers for example, add
+# CAP_SYS_ADMIN; without it they are read from outside, which tells less.
 CapabilityBoundingSet=CAP_SYS_PTRACE CAP_DAC_READ_SEARCH
 
-DynamicUser=yes
+# /var/lib/closewatch, where root's `closewatch` looks too, and the one place that it may write to.
 StateDirectory=closewatch
+StateDirectoryMode=0750
+UMask=0027
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes
@@ -58,13 +64,15 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
-RestrictAddressFamilies=AF_UNIX AF_NETLINK
+RestrictAddressFamilies=AF_NETLINK
 RestrictNamespaces=net
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=~@clock @cpu-emulation @module @mount @obsolete @raw-io @reboot @swap ptrace process_vm_writev kill
 "
     )
 }

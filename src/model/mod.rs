@@ -15,6 +15,7 @@ pub mod snapshot;
 pub mod socket;
 pub mod standing;
 pub mod state;
+pub mod stuck_since;
 pub mod text;
 pub mod tuple;
 pub mod wording;

@@ -1,7 +1,5 @@
 //! What is remembered of earlier looks: counts that are small enough to keep by the thousand, and the sockets that stay.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -9,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use super::process::ProcessKey;
 use super::socket::SockCookie;
 use super::state::StateCounts;
+use super::stuck_since::StuckSince;
 use super::tuple::Endpoint;
 
 /// What one look leaves behind.
@@ -224,33 +223,6 @@ pub struct Series {
     pub points: Vec<Point>,
     /// Whose the last point is, when that is of this boot: the process, or of a pool the process that held most of it.
     pub holder: Option<ProcessKey>,
-}
-
-/// Since when sockets are known to be stuck.
-pub type StuckSince = HashMap<SockCookie, SystemTime, BuildHasherDefault<CookieHasher>>;
-
-/// Spreads cookies, which the kernel counts upwards, by one multiplication (Knuth, The Art of Computer Programming 3, section
-/// 6.4). Nobody outside the kernel chooses them, so that nobody can make them fall together; and a look asks for as many as
-/// there are stuck sockets.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct CookieHasher(u64);
-
-impl Hasher for CookieHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        // 2^64 divided by the golden ratio; the upper half of the product is the better mixed one.
-        let product = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 = product.rotate_left(32);
-    }
 }
 
 /// What is known of the past when a look is judged. Empty when there is none.

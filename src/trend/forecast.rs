@@ -110,10 +110,10 @@ fn stayed(memory: &Memory, past: &Past) -> HashMap<ProcessKey, Stayed> {
     let mut stayed: HashMap<ProcessKey, Stayed> = HashMap::new();
     for stuck in &memory.stuck {
         let holder = stuck.process.and_then(|place| memory.processes.get(place));
-        if let (Some(holder), Some(since)) = (holder, past.stuck_since.get(&stuck.cookie)) {
+        if let (Some(holder), Some(since)) = (holder, past.stuck_since.get(stuck.cookie)) {
             let counts = stayed.entry(holder.key).or_default();
             counts.since_last += 1;
-            let span = memory.taken_at.duration_since(*since).unwrap_or_default();
+            let span = memory.taken_at.duration_since(since).unwrap_or_default();
             counts.for_a_day += u64::from(span >= DAY);
         }
     }

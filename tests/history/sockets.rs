@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use closewatch::model::past::{MOST_STUCK, Memory, StuckSince, Turnover};
+use closewatch::model::past::{MOST_STUCK, Memory, Turnover};
 use closewatch::model::socket::SockCookie;
+use closewatch::model::stuck_since::StuckSince;
 
 use super::sample::{Numbers, at, empty, stuck};
 use super::{open, past_at};
@@ -44,7 +45,7 @@ fn a_look_that_was_overtaken_changes_nothing() {
     assert_eq!((turnover.same, turnover.new, turnover.gone), (1, 1, 1), "against the later one");
     let past = past_at(&mut history, 1_400);
     assert_eq!(past.looks.len(), 2);
-    assert!(past.stuck_since.contains_key(&SockCookie(2)) && !past.stuck_since.contains_key(&SockCookie(3)));
+    assert!(past.stuck_since.get(SockCookie(2)).is_some() && past.stuck_since.get(SockCookie(3)).is_none());
     assert_eq!(past.last_verdict.as_deref(), Some("ok"));
 }
 
@@ -93,6 +94,6 @@ fn more_than_can_be_kept_are_not_taken_for_gone() {
     assert_eq!((turnover.same, turnover.complete), (MOST_STUCK as u64, false));
     let past = past_at(&mut history, 1_400);
     assert_eq!((past.stuck_since.len(), past.n_stuck), (MOST_STUCK, 80_000));
-    let oldest = past.stuck_since[&SockCookie(1)];
+    let oldest = past.stuck_since.get(SockCookie(1)).expect("it is the oldest");
     assert_eq!(at(1_300).duration_since(oldest).expect("earlier"), Duration::from_secs(100_300));
 }

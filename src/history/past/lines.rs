@@ -310,8 +310,12 @@ fn end_with_processes(line: &mut Line, runs: &HashMap<NameId, RunPlace, RandomSt
 
 /// Adds zeros for the looks that listed every pool but this one, from its first look to the first without it at the end.
 fn fill_empty_moments(line: &mut Line, steps: &[Step]) {
-    let is_last = line.points.last().is_some_and(|point| step_of(point) + 1 == steps.len());
-    if is_last && line.is_without_gaps {
+    if line.is_without_gaps {
+        // The points need not be moved for one more at their end.
+        let behind = line.points.last().map_or(steps.len(), |last| step_of(last) + 1);
+        if let Some(first) = (behind..steps.len()).find(|step| steps[*step].lists_pools) {
+            line.points.extend(line.points.last().map(|last| empty_at(first, last)));
+        }
         return;
     }
     let mut filled = Vec::with_capacity(line.points.len() * 2);
@@ -319,7 +323,7 @@ fn fill_empty_moments(line: &mut Line, steps: &[Step]) {
         filled.push(*point);
         let next = line.points.get(nth + 1);
         let between = (step_of(point) + 1)..next.map_or(steps.len(), step_of);
-        let zero = |step: usize| Point { at: step as f64, used: 0.0, leaked: 0.0, ..*point };
+        let zero = |step: usize| empty_at(step, point);
         let without: Vec<usize> = between.filter(|step| steps[*step].lists_pools).collect();
         match without.as_slice() {
             [first, ..] if next.is_none() => filled.push(zero(*first)),
@@ -328,4 +332,9 @@ fn fill_empty_moments(line: &mut Line, steps: &[Step]) {
         }
     }
     line.points = filled;
+}
+
+/// The point of a step at which nothing of it was in use any more.
+fn empty_at(step: usize, before: &Point) -> Point {
+    Point { at: step as f64, used: 0.0, leaked: 0.0, ..*before }
 }

@@ -4,7 +4,6 @@ pub(super) mod clock;
 mod lines;
 pub(super) mod points;
 
-use std::hash::BuildHasherDefault;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -19,7 +18,8 @@ use super::stuck;
 use super::tip::Tip;
 use super::upkeep::{HOURS_FOR_MS, MOST_LOOKS};
 use super::{LastLook, Moment};
-use crate::model::past::{Past, StuckSince};
+use crate::model::past::Past;
+use crate::model::stuck_since::StuckSince;
 
 /// Reads everything that a look at this moment may be held against. One transaction around it makes it one moment's.
 pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault> {
@@ -45,13 +45,11 @@ pub(super) fn read(connection: &Connection, now: &Moment) -> Result<Past, Fault>
     };
     if is_same_boot {
         let boot_clock = latest.boot_clock(stamp.clock, uptime);
-        let stuck = stuck::read(connection, &tip)?;
-        past.stuck_since = StuckSince::with_capacity_and_hasher(stuck.len(), BuildHasherDefault::default());
-        let since = stuck.into_iter().map(|socket| {
+        let since = stuck::read(connection, &tip)?.into_iter().map(|socket| {
             let ago = boot_clock.saturating_sub(socket.since).max(0);
-            (socket.cookie, system_time(stamp.clock.saturating_sub(ago)))
+            (socket.cookie, stamp.clock.saturating_sub(ago))
         });
-        past.stuck_since.extend(since);
+        past.stuck_since = StuckSince::of_millis(since.collect());
         past.n_stuck = tip.n_stuck;
     }
     Ok(past)
