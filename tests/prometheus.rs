@@ -281,7 +281,7 @@ fn a_node_exporter_exposes_it() {
     command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     let _exporter = Service::start(command.stderr(Stdio::null()));
     wait_until("the exporter to listen", || answers(port));
-    let scraped = http(port, "GET /metrics", "");
+    let scraped = http(port, "GET /metrics", "", "");
     let has = |line: &str| scraped.lines().any(|scraped| scraped == line);
     assert!(has("node_textfile_scrape_error 0"), "{scraped}");
     assert!(has(&format!("closewatch_tcp_sockets{{state=\"close_wait\"}} {}", 12 * EVIL_NAMES.len())), "{scraped}");
@@ -292,5 +292,5 @@ fn a_node_exporter_exposes_it() {
     }
     // It would tell of a fault.
     fs::write(&file, written.replace("closewatch_up 1", "closewatch_up 1 1700000000")).expect("written");
-    assert!(http(port, "GET /metrics", "").contains("node_textfile_scrape_error 1"), "a timestamp is a fault");
+    assert!(http(port, "GET /metrics", "", "").contains("node_textfile_scrape_error 1"), "a timestamp is a fault");
 }

@@ -1,5 +1,6 @@
 //! The key at a real agent: tested by the agent itself, and asked of a running one.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,9 +47,9 @@ pub(crate) fn configure(dir: &Path, program: &Path, options: &str) -> PathBuf {
 }
 
 /// A command as the user of the agent.
-pub(crate) fn as_zabbix(program: &str) -> Command {
+pub(crate) fn as_zabbix(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=zabbix", "--regid=zabbix", "--clear-groups", program]).current_dir("/");
+    command.args(["--reuid=zabbix", "--regid=zabbix", "--clear-groups"]).arg(program).current_dir("/");
     command
 }
 

@@ -2,16 +2,19 @@
 
 mod agent;
 mod document;
+mod host;
+mod import;
 mod plain_yaml;
+mod release;
+mod roles;
 mod server;
 mod stack;
 mod template;
+mod told;
+mod world;
 
 #[path = "../support/mod.rs"]
 mod support;
-
-use std::io::Read;
-use std::net::TcpStream;
 
 /// Where the leaks of these tests go to.
 const DESTINATION: &str = "127.0.0.2:8086";
@@ -21,14 +24,7 @@ const LEAKED: usize = 25;
 
 #[test]
 fn a_player_plays_its_role() {
-    support::player::play(|_, _| {
-        let server = support::listen(DESTINATION);
-        let mut sockets: Vec<TcpStream> = (0..LEAKED).map(|_| support::close_wait(&server)).collect();
-        for socket in &mut sockets {
-            assert_eq!(socket.read(&mut [0; 8]).expect("it ended well"), 0);
-        }
-        (server, sockets)
-    });
+    support::player::play(roles::act);
 }
 
 /// What `closewatch integrate` prints.

@@ -165,9 +165,11 @@ pub(super) fn items(edition: Edition) -> Node {
 /// The report. A key that the agent does not know, and an agent that does not answer in time, become a report of an error.
 fn master(edition: Edition) -> Node {
     let missing = "{\"error\":\"the agent does not know the key closewatch.report, or did not answer in time\"}";
+    // 7.0 asks which errors: -1 is any.
+    let any_error = if edition == Edition::Seven { "-1" } else { "" };
     let unsupported = Node::map([
         ("type", "CHECK_NOT_SUPPORTED".into()),
-        ("parameters", vec!["".into()].into()),
+        ("parameters", vec![any_error.into()].into()),
         ("error_handler", "CUSTOM_VALUE".into()),
         ("error_handler_params", missing.into()),
     ]);
