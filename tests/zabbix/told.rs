@@ -128,6 +128,11 @@ pub(crate) fn what_cannot_be_made(world: &mut World) {
         &[nothing.to_vec(), vec![("/metrics/conntrack", json!(0)), ("/metrics/eta", json!(30 * 86_400))]].concat(),
     );
     world.host.has(&world.stack, &[]);
+    // What a leak has brought near is no problem beside it, nor when it is mended and no report has said since how near it is.
+    report.tell(&with(&[("/metrics/stuck", json!(300)), ("/metrics/eta", json!(3_600))]));
+    world.host.keeps(&world.stack, &[]);
+    report.tell(&nothing);
+    world.host.keeps(&world.stack, &[]);
     report.tell(&with(&[("/taken_at", json!(1_700_000_000))]));
     world.host.keeps(&world.stack, &[(WARNING, &["There has been no report for a while: 10m"])]);
     report.tell(&nothing);
