@@ -1,6 +1,7 @@
 //! Zabbix: the document, the key of the agent, the template, and all of it at a real agent and a real server.
 
 mod agent;
+mod agent2;
 mod document;
 mod host;
 mod import;

@@ -95,6 +95,8 @@ pub(crate) fn what_cannot_be_made(world: &mut World) {
     world.host.looks(&world.stack, 4);
     let with = |more: &[(&'static str, Value)]| [nothing.to_vec(), more.to_vec()].concat();
 
+    // The leaks of a moment ago would be blamed for some of it.
+    world.host.set(&world.stack, "STUCK.MAX.WARN", "1000");
     world.host.set(&world.stack, "COVERAGE.MIN", "50");
     report.tell(&with(&[
         ("/metrics/conntrack", json!(0.95)),
@@ -102,7 +104,7 @@ pub(crate) fn what_cannot_be_made(world: &mut World) {
         ("/metrics/coverage", json!(0.3)),
         ("/partial", json!(true)),
     ]));
-    world.host.keeps(
+    world.host.has(
         &world.stack,
         &[
             (HIGH, &["The connection tracking table fills up: 95 % used"]),
@@ -117,7 +119,7 @@ pub(crate) fn what_cannot_be_made(world: &mut World) {
         ("/metrics/coverage", json!(0.6)),
         ("/partial", json!(false)),
     ]));
-    world.host.keeps(
+    world.host.has(
         &world.stack,
         &[
             (AVERAGE, &["The connection tracking table fills up: 80 % used"]),
@@ -128,13 +130,14 @@ pub(crate) fn what_cannot_be_made(world: &mut World) {
         &[nothing.to_vec(), vec![("/metrics/conntrack", json!(0)), ("/metrics/eta", json!(30 * 86_400))]].concat(),
     );
     world.host.has(&world.stack, &[]);
+    world.host.unset(&world.stack, "STUCK.MAX.WARN");
     // What a leak has brought near is no problem beside it, nor when it is mended and no report has said since how near it is.
     report.tell(&with(&[("/metrics/stuck", json!(300)), ("/metrics/eta", json!(3_600))]));
     world.host.keeps(&world.stack, &[]);
     report.tell(&nothing);
     world.host.keeps(&world.stack, &[]);
     report.tell(&with(&[("/taken_at", json!(1_700_000_000))]));
-    world.host.keeps(&world.stack, &[(WARNING, &["There has been no report for a while: 10m"])]);
+    world.host.has(&world.stack, &[(WARNING, &["There has been no report for a while: 10m"])]);
     report.tell(&nothing);
     world.host.has(&world.stack, &[]);
     grows(world, &report, &nothing);
@@ -142,11 +145,13 @@ pub(crate) fn what_cannot_be_made(world: &mut World) {
 
 /// What is told by an hour of the past.
 fn grows(world: &mut World, report: &Report, nothing: &[(&str, Value)]) {
+    world.host.set(&world.stack, "STUCK.MAX.WARN", "1000");
     world.host.unset(&world.stack, "TIMELEFT.MIN");
     // 300 sockets that are in use, and 500 that the peer has closed of programs that are not seen.
     let pools = [
         ("/metrics/stuck", json!(0)),
         ("/states/close_wait", json!(500)),
+        ("/metrics/eta", json!(30 * 86_400)),
         ("/processes", json!([])),
         ("/pools/0/ratio", json!(0.6)),
         ("/pools/0/close_wait_ratio", json!(0.1)),
@@ -159,7 +164,7 @@ fn grows(world: &mut World, report: &Report, nothing: &[(&str, Value)]) {
     };
     let to_the_wall = |key: String| Past { key, table: "history", value: |ago| 60.0 - f64::from(ago) * 0.9 };
     remember(world, &[floor, to_the_wall(format!("closewatch.pool.ratio[\"{POOL}\"]"))]);
-    world.host.keeps(
+    world.host.has(
         &world.stack,
         &[
             (WARNING, &["CLOSE-WAIT grows and no process is known to leak: 500 sockets"]),
@@ -169,11 +174,12 @@ fn grows(world: &mut World, report: &Report, nothing: &[(&str, Value)]) {
     report.tell(nothing);
     world.host.has(&world.stack, &[]);
 
+    world.host.unset(&world.stack, "STUCK.MAX.WARN");
     // A leak that leaves less than an hour.
     report.tell(&[("/processes/0/ports_ratio", json!(0.6))]);
     let name = report.document["processes"][0]["name"].as_str().expect("a name");
     remember(world, &[to_the_wall(format!("closewatch.process.ports[\"{name}\"]"))]);
-    world.host.keeps(&world.stack, &[(HIGH, &["leaks TCP sockets: ", "holds 300 sockets to "])]);
+    world.host.has(&world.stack, &[(HIGH, &["leaks TCP sockets: ", "holds 300 sockets to "])]);
     report.tell(nothing);
     world.host.has(&world.stack, &[]);
 }

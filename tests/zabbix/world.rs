@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::agent::configure;
+use crate::agent::{configure, key};
 use crate::host::Host;
-use crate::import::import;
+use crate::import::{import, remove};
 use crate::release::Release;
 use crate::stack::Stack;
 use crate::support::nobody::public_place;
@@ -16,9 +16,9 @@ use crate::support::set_sysctl;
 /// The pool of the ports to the destination of the leaks. A tenth of it used is enough for a problem here.
 pub(crate) const POOL: &str = "127.0.0.1 to 127.0.0.2:8086";
 
-/// The ports of the agent, and of one that has no key.
+/// The ports of the agent, and of another.
 const PORT: u16 = 10_050;
-pub(crate) const BARE_PORT: u16 = 10_060;
+pub(crate) const OTHER_PORT: u16 = 10_060;
 
 /// All of it.
 pub(crate) struct World {
@@ -40,16 +40,22 @@ pub(crate) fn options(policy: &Path) -> Vec<String> {
 }
 
 impl World {
-    /// Starts it, with the template that these options make. In a namespace with few ports.
-    pub(crate) fn start(release: Release, edition: &[&str]) -> Self {
+    /// Starts it, in a namespace with few ports. Each of these editions of the template is imported into a server that has none;
+    /// the last one stays.
+    pub(crate) fn start(release: Release, editions: &[&[&str]]) -> Self {
         set_sysctl("net.ipv4.ip_local_port_range", "40000 41999");
         let stack = Stack::start(release);
-        import(&stack, edition);
+        for (nth, edition) in editions.iter().enumerate() {
+            if nth > 0 {
+                remove(&stack);
+            }
+            import(&stack, edition);
+        }
         let (place, program) = public_place();
         let policy = place.path().join("policy.toml");
         fs::write(&policy, "").expect("written");
         let at_a_tenth = format!("PORTS.MAX.WARN:\"{POOL}\"");
-        // What is made in a moment would be gone in the next.
+        // What grows within a moment would be at the wall in the next.
         let host = Host::link(&stack, ("test", PORT), &[(&at_a_tenth, "10"), ("TIMELEFT.MIN", "0s")]);
         let mut world = Self { stack, host, program, policy, agent: None, _place: place };
         world.ask_the_program();
@@ -81,17 +87,22 @@ impl World {
         self.agent = Some(start_agent(&self.stack, config));
     }
 
-    /// An agent that does not know the key.
-    pub(crate) fn bare_agent(&self) -> Service {
+    /// Another agent, with this line in its configuration.
+    pub(crate) fn other_agent(&self, line: &str) -> Service {
         let dir = self.stack.dir();
-        let config = dir.join("bare.conf");
+        let config = dir.join("other.conf");
         let content = format!(
-            "PidFile={}/bare.pid\nLogType=console\nServer=127.0.0.1\nListenIP=127.0.0.1\nListenPort={BARE_PORT}\n\
-             StartAgents=1\nHostname=bare\nAllowRoot=1\nUser=root\n",
+            "PidFile={}/other.pid\nLogType=console\nServer=127.0.0.1\nListenIP=127.0.0.1\nListenPort={OTHER_PORT}\n\
+             StartAgents=1\nHostname=other\nAllowRoot=1\nUser=root\n{line}\n",
             dir.display()
         );
         fs::write(&config, content).expect("written");
         start_agent(&self.stack, &config)
+    }
+
+    /// The user parameter that runs the program.
+    pub(crate) fn key(&self) -> String {
+        key(&self.program, &format!(" {}", options(&self.policy).join(" ")))
     }
 }
 
