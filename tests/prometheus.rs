@@ -289,7 +289,7 @@ fn a_node_exporter_exposes_it() {
     let evil: String = (2..).zip(EVIL_NAMES).map(|(pid, name)| leaked_by(name, pid, 12)).collect();
     check_saved(&format!("{LISTENER}{evil}"), "prometheus", &["--output", file.to_str().expect("a plain path")]);
     let (_exporter, port) = exporter(dir.path());
-    let scraped = http(port, "GET /metrics", "");
+    let scraped = http(port, "GET /metrics", "", "");
     let has = |line: &str| scraped.lines().any(|scraped| scraped == line);
     assert!(has("node_textfile_scrape_error 0"), "{scraped}");
     assert!(has(&format!("closewatch_tcp_sockets{{state=\"close_wait\"}} {}", 12 * EVIL_NAMES.len())), "{scraped}");
@@ -300,7 +300,7 @@ fn a_node_exporter_exposes_it() {
     }
     // It would tell of a fault.
     fs::write(&file, written.replace("closewatch_up 1", "closewatch_up 1 1700000000")).expect("written");
-    assert!(http(port, "GET /metrics", "").contains("node_textfile_scrape_error 1"), "a timestamp is a fault");
+    assert!(http(port, "GET /metrics", "", "").contains("node_textfile_scrape_error 1"), "a timestamp is a fault");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn programs_with_the_worst_names_are_exposed_one_by_one() {
         assert!(by_unit || holders.clone().all(|held| *held == LEAKED_EACH as f64), "{page}");
         assert!(by_unit || holders.count() == crowd.count, "no two names became one: {page}");
         let (_exporter, port) = exporter(dir.path());
-        let scraped = http(port, "GET /metrics", "");
+        let scraped = http(port, "GET /metrics", "", "");
         assert!(scraped.lines().any(|line| line == "node_textfile_scrape_error 0"), "{scraped}");
         assert!(scraped.contains(&format!("\nclosewatch_tcp_sockets{{state=\"close_wait\"}} {}\n", crowd.leaked())));
         for line in page.lines().filter(|line| line.starts_with("closewatch_close_wait_sockets{")) {

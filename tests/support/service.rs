@@ -51,14 +51,14 @@ pub fn answers(port: u16) -> bool {
     TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok()
 }
 
-/// The body of what a server answers to a request over HTTP/1.0; empty when it does not answer.
-pub fn http(port: u16, request: &str, body: &str) -> String {
+/// The body of what a server answers to a request over HTTP/1.0; empty when it does not answer. `headers` are whole lines.
+pub fn http(port: u16, request: &str, headers: &str, body: &str) -> String {
     let exchange = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))?;
         let length = body.len();
         let head = format!("{request} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n");
-        let kind = "Content-Type: application/json-rpc\r\n\r\n";
-        stream.write_all(format!("{head}{kind}{body}").as_bytes())?;
+        let kind = "Content-Type: application/json-rpc\r\n";
+        stream.write_all(format!("{head}{kind}{headers}\r\n{body}").as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer).into_owned();

@@ -1,6 +1,7 @@
 //! The key at a real agent: tested by the agent itself, and asked of a running one.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -28,15 +29,20 @@ fn missing() -> Option<String> {
         .map(|name| format!("needs the program `{name}`"))
 }
 
-/// A configuration of the agent in this directory, with the user parameter as it is printed for this program.
-pub(crate) fn configure(dir: &Path, program: &Path, options: &str) -> PathBuf {
+/// The user parameter as it is printed for this program, with further options.
+pub(crate) fn key(program: &Path, options: &str) -> String {
     let printed = crate::integrate(&["zabbix-agent"]);
     let built = fs::canonicalize(env!("CARGO_BIN_EXE_closewatch")).expect("it was built");
     let key = printed.replace(built.to_str().expect("a plain path"), program.to_str().expect("a plain path"));
     let lines: Vec<&str> = key.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     assert_eq!(lines.len(), 1, "one key: {key}");
     assert!(!lines[0].contains(['$', '*']), "it has no parameters: {key}");
-    let key = format!("{}{options}", lines[0]);
+    format!("{}{options}", lines[0])
+}
+
+/// A configuration of the agent in this directory, with the user parameter.
+pub(crate) fn configure(dir: &Path, program: &Path, options: &str) -> PathBuf {
+    let key = key(program, options);
     let dir_name = dir.display();
     let config = dir.join("zabbix_agentd.conf");
     let content = format!(
@@ -48,13 +54,14 @@ pub(crate) fn configure(dir: &Path, program: &Path, options: &str) -> PathBuf {
 }
 
 /// A command as the user of the agent.
-pub(crate) fn as_zabbix(program: &str) -> Command {
+pub(crate) fn as_zabbix(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=zabbix", "--regid=zabbix", "--clear-groups", program]).current_dir("/");
+    command.args(["--reuid=zabbix", "--regid=zabbix", "--clear-groups"]).arg(program).current_dir("/");
     command
 }
 
-fn place() -> (tempfile::TempDir, PathBuf) {
+/// A directory that the agent may write to, and the program in it.
+pub(crate) fn place() -> (tempfile::TempDir, PathBuf) {
     let (dir, program) = public_place();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("chmod");
     (dir, program)

@@ -1,222 +1,159 @@
-//! The template at a real server: imported, compared, linked, and a leak made and mended.
+//! The template at real servers: imported, compared, linked; then leaks are made and mended, and whatever else is told of.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs;
-use std::process::Stdio;
 
-use serde_json::{Value, json};
-
-use crate::agent::{AGENT, configure};
-use crate::stack::{Stack, missing, wait_for};
-use crate::support::nobody::public_place;
+use crate::DESTINATION;
+use crate::host::{AVERAGE, Host, WARNING};
+use crate::import::import;
+use crate::release::Release;
+use crate::roles::LISTENER;
+use crate::stack::missing;
 use crate::support::player::Player;
-use crate::support::service::Service;
 use crate::support::{in_netns, skip};
-use crate::template::{objects, template};
-use crate::{DESTINATION, LEAKED};
+use crate::told::what_cannot_be_made;
+use crate::world::{OTHER_PORT, POOL, World};
 
-/// The name of the template.
-const TEMPLATE: &str = "Closewatch by Zabbix agent";
+/// How many sockets a leak has: more than a tenth of the ports.
+const LEAKED: usize = 300;
 
-/// What an import may do: everything.
-fn import(stack: &Stack, source: &str) {
-    let both = json!({"createMissing": true, "updateExisting": true});
-    let all = json!({"createMissing": true, "updateExisting": true, "deleteMissing": true});
-    let rules = json!({
-        "groups": both, "templates": both, "templateLinkage": {"createMissing": true, "deleteMissing": true},
-        "templateDashboards": all, "items": all, "discoveryRules": all, "triggers": all, "graphs": all, "httptests": all,
-        "valueMaps": all,
-    });
-    let done = stack.call("configuration.import", &json!({"format": "yaml", "source": source, "rules": rules}));
-    assert_eq!(done, json!(true));
-}
-
-fn template_id(stack: &Stack) -> String {
-    let found = stack.call("template.get", &json!({"filter": {"host": [TEMPLATE]}}));
-    found[0]["templateid"].as_str().expect("it is there").to_owned()
-}
-
-/// Every object of the file is on the server, with every field, but for those that an export leaves out because they are as by
-/// default; and the server has no other.
-fn assert_nothing_is_lost(stack: &Stack) {
-    let asked = json!({"format": "json", "options": {"templates": [template_id(stack)]}});
-    let exported = stack.call("configuration.export", &asked);
-    let exported: Value = serde_json::from_str(exported.as_str().expect("a text")).expect("JSON");
-    let (written, held) = (objects(&template(&[])), objects(&exported));
-    assert_eq!(written.keys().collect::<Vec<_>>(), held.keys().collect::<Vec<_>>());
-    for (identity, object) in &written {
-        assert_same(object, &held[identity], &format!("{identity:?} {}", object["name"]));
-    }
-}
-
-/// What an export leaves out because it is as by default.
-const DEFAULTS: [(&str, &str); 6] = [
-    ("type", "ZABBIX_PASSIVE"),
-    ("trends", "365d"),
-    ("value_type", "UNSIGNED"),
-    ("lifetime", "30d"),
-    ("error_handler_params", ""),
-    ("delay", "1m"),
-];
-
-/// Lists of objects with identities of their own: they are compared by identity, wherever the server puts them.
-const APART: [&str; 9] = [
-    "items",
-    "item_prototypes",
-    "discovery_rules",
-    "triggers",
-    "trigger_prototypes",
-    "graph_prototypes",
-    "dashboards",
-    "valuemaps",
-    "widgets",
-];
-
-fn assert_same(written: &Value, held: &Value, at: &str) {
-    match (written, held) {
-        (Value::Object(written), Value::Object(held)) => {
-            for (key, value) in written.iter().filter(|(key, _)| !APART.contains(&key.as_str())) {
-                let is_default = DEFAULTS.iter().any(|(name, default)| name == key && value == *default);
-                match held.get(key) {
-                    Some(held) => assert_same(value, held, &format!("{at}.{key}")),
-                    None => assert!(is_default, "{at}: {key} is lost: {value}"),
-                }
-            }
-        }
-        (Value::Array(written), Value::Array(held)) => {
-            assert_eq!(written.len(), held.len(), "{at}");
-            let (mut written, mut held) = (written.clone(), held.clone());
-            if !at.ends_with("preprocessing") && !at.ends_with("parameters") {
-                // The order of tags, macros and the like is the server's.
-                let order = |value: &Value| value.to_string();
-                written.sort_by_key(order);
-                held.sort_by_key(order);
-            }
-            for (nth, (written, held)) in written.iter().zip(&held).enumerate() {
-                assert_same(written, held, &format!("{at}[{nth}]"));
-            }
-        }
-        (written, held) => assert_eq!(written, held, "{at}"),
-    }
-}
-
-/// A host with the template, which is looked at every second.
-fn link(stack: &Stack) -> String {
-    let group = stack.call("hostgroup.create", &json!({"name": "closewatch"}))["groupids"][0].clone();
-    let host = stack.call(
-        "host.create",
-        &json!({
-            "host": "test",
-            "groups": [{"groupid": group}],
-            "templates": [{"templateid": template_id(stack)}],
-            "interfaces": [{"type": 1, "main": 1, "useip": 1, "ip": "127.0.0.1", "dns": "", "port": "10050"}],
-            "macros": [{"macro": "{$CLOSEWATCH.INTERVAL}", "value": "1s"}],
-        }),
-    );
-    host["hostids"][0].as_str().expect("a host").to_owned()
-}
-
-fn items(stack: &Stack, host: &str) -> Vec<Value> {
-    let output = json!(["itemid", "key_", "state", "error", "lastclock", "lastvalue"]);
-    stack.call("item.get", &json!({"hostids": host, "output": output})).as_array().expect("items").clone()
-}
-
-/// The items by key and identity that were discovered.
-fn discovered(stack: &Stack, host: &str) -> BTreeSet<(String, String)> {
-    let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let all = items(stack, host).into_iter().map(|item| (text(&item["key_"]), text(&item["itemid"])));
-    all.filter(|(key, _)| key.starts_with("closewatch.process.")).collect()
-}
-
-/// The names of the problems that are there.
-fn problems(stack: &Stack, host: &str) -> Vec<String> {
-    let found = stack.call("problem.get", &json!({"hostids": host, "output": ["name"]}));
-    found.as_array().expect("problems").iter().map(|row| row["name"].as_str().expect("a name").to_owned()).collect()
-}
-
-fn assert_all_are_supported(stack: &Stack, host: &str) {
-    let odd: Vec<Value> = items(stack, host).into_iter().filter(|item| item["state"] != "0").collect();
-    assert!(odd.is_empty(), "{odd:#?}");
-}
+/// The edition of the template for 7.0.
+const OF_7_0: &[&str] = &["--zabbix", "7.0"];
 
 #[test]
-fn the_template_does_on_a_server_what_it_says() {
-    let test = "server::the_template_does_on_a_server_what_it_says";
-    if let Some(why) = missing() {
+fn the_template_does_on_6_0_what_it_says() {
+    let test = "server::the_template_does_on_6_0_what_it_says";
+    if let Some(why) = missing(Release::Six) {
         return skip(test, &why);
     }
     in_netns(test, || {
-        let stack = Stack::start();
-        let source = crate::integrate(&["zabbix-template"]);
-        for _ in 0..2 {
-            // The second time it changes nothing.
-            import(&stack, &source);
-            assert_nothing_is_lost(&stack);
-        }
-        let (place, program) = public_place();
-        let policy = place.path().join("policy.toml");
-        fs::write(&policy, "").expect("written");
-        let options = format!(" --netns current --stuck-after 1s --policy {}", policy.display());
-        let config = configure(stack.dir(), &program, &options);
-        // As root, so that it sees whose the sockets are: the capabilities of a file need a file system that takes them.
-        fs::write(&config, fs::read_to_string(&config).expect("there") + "AllowRoot=1\nUser=root\n").expect("written");
-        let mut agent = std::process::Command::new(AGENT);
-        let _agent = Service::start(agent.arg("-f").arg("-c").arg(&config).stdout(Stdio::null()));
-        let host = link(&stack);
-        it_collects(&stack, &host);
-        it_tells_of_a_leak(&stack, &host);
-        it_tells_why_there_is_no_report(&stack, &host, &policy);
-        assert!(!stack.log().contains("closewatch"), "the server found something odd: {}", stack.log());
+        let mut world = World::start(Release::Six, &[&[]]);
+        let silent = silent(&world);
+        it_collects(&world);
+        it_tells_of_a_leak(&world);
+        it_tells_of_what_runs_out(&world);
+        it_tells_why_there_is_no_report(&world);
+        what_cannot_be_made(&mut world);
+        it_tells_of_silence(&world, &silent);
+        assert_that_the_server_is_content(&world);
     });
+}
+
+#[test]
+fn both_editions_do_on_7_0_what_they_say() {
+    let test = "server::both_editions_do_on_7_0_what_they_say";
+    if let Some(why) = missing(Release::Seven) {
+        return skip(test, &why);
+    }
+    in_netns(test, || {
+        let mut world = World::start(Release::Seven, &[OF_7_0, &[]]);
+        let silent = silent(&world);
+        it_collects(&world);
+        let before = it_tells_of_a_leak(&world);
+        // Who has imported the edition of 6.0 may change to the other, and keeps what was found.
+        import(&world.stack, OF_7_0);
+        assert_eq!(it_tells_of_a_leak(&world), before, "items keep their identity, and so their past");
+        it_collects(&world);
+        it_tells_of_what_runs_out(&world);
+        it_tells_why_there_is_no_report(&world);
+        what_cannot_be_made(&mut world);
+        it_tells_of_silence(&world, &silent);
+        assert_that_the_server_is_content(&world);
+    });
+}
+
+/// A host whose agent does not answer.
+fn silent(world: &World) -> Host {
+    Host::link(&world.stack, ("silent", OTHER_PORT), &[("NODATA", "30s")])
+}
+
+fn assert_that_the_server_is_content(world: &World) {
+    let log = world.stack.log();
+    // One of the hosts has no agent, and that of the other is started again.
+    let is_odd = |line: &&str| line.contains("closewatch") && !line.contains("network error");
+    let odd: Vec<&str> = log.lines().filter(is_odd).collect();
+    assert!(odd.is_empty(), "the server found something odd: {odd:#?}");
 }
 
 /// All items that have something to tell do.
-fn it_collects(stack: &Stack, host: &str) {
-    wait_for("values of all items", || {
-        let silent: Vec<Value> = items(stack, host)
-            .into_iter()
-            .filter(|item| {
-                item["lastclock"] == "0" && item["key_"] != "closewatch.eta" && item["key_"] != "closewatch.report"
-            })
-            .collect();
-        silent.is_empty().then_some(())
-    });
-    assert_all_are_supported(stack, host);
-    let listening = items(stack, host).into_iter().find(|item| item["key_"] == "closewatch.state[listen]");
-    let listening = listening.expect("there")["lastvalue"].as_str().and_then(|value| value.parse::<u32>().ok());
-    assert!(listening >= Some(4), "the database, the server, the frontend and the agent listen: {listening:?}");
+fn it_collects(world: &World) {
+    // Of the report no history is kept, and no limit is in sight.
+    world.host.collects(&world.stack, &["closewatch.report", "closewatch.eta"]);
+    let listening = world.host.value(&world.stack, "state[listen]").parse::<u32>().expect("a number");
+    assert!(listening >= 4, "the database, the server, the frontend and the agent listen: {listening}");
+    assert_eq!(world.host.names(&world.stack, "netns").len(), 1, "the namespace of the test");
 }
 
-fn it_tells_of_a_leak(stack: &Stack, host: &str) {
-    let leak = Player::start("leak", |_| ());
-    let first = wait_for("the problem", || problems(stack, host).pop());
-    for word in [
-        "leaks TCP sockets: ",
-        &format!("[{}] holds {LEAKED} sockets to {DESTINATION}", leak.pid()),
-        "the oldest for ",
-        "; now: ",
-    ] {
-        assert!(first.contains(word), "{word:?}: {first}");
-    }
-    assert_eq!(problems(stack, host).len(), 1, "one leak is one problem: {:?}", problems(stack, host));
-    assert_all_are_supported(stack, host);
-    let before = discovered(stack, host);
-    assert!(!before.is_empty());
+/// One leak is one problem, and its process keeps its items when it is started again. Returns the items.
+fn it_tells_of_a_leak(world: &World) -> BTreeMap<String, String> {
+    let (stack, host) = (&world.stack, &world.host);
+    let role = format!("leak {LEAKED}");
+    let leak = Player::start(&role, |_| ());
+    let holds = |leak: &Player| format!("[{}] holds {LEAKED} sockets to {DESTINATION}", leak.pid());
+    let who = holds(&leak);
+    let one: &[(&str, &[&str])] = &[(AVERAGE, &["leaks TCP sockets: ", &who, "the oldest for ", "; now: "])];
+    host.keeps(stack, one);
+    it_collects(world);
+    let all = |thing: &str| host.discovered(stack, thing);
+    let (process, pool) = (all("process"), all("pool"));
+    assert!(host.names(stack, "pool").contains(POOL), "{pool:?}");
+    let pool_value = |number: &str| host.value(stack, &format!("pool.{number}[\"{POOL}\"]"));
+    assert_eq!([pool_value("used"), pool_value("close_wait")], [LEAKED.to_string(), "100".to_owned()]);
+    // What follows from the leak has no problem of its own, as long as that of the leak is there.
+    let name = host.names(stack, "process").pop_first().expect("the process");
+    let of_descriptors = format!("FDS.MAX.WARN:\"{name}\"");
+    host.set(stack, &of_descriptors, "1");
+    host.keeps(stack, one);
+    host.unset(stack, &of_descriptors);
     drop(leak);
-    wait_for("the problem to be over", || problems(stack, host).is_empty().then_some(()));
-    let again = Player::start("leak", |_| ());
-    let second = wait_for("the problem after a restart", || problems(stack, host).pop());
-    assert!(second.contains(&format!("[{}] holds", again.pid())), "{second}");
-    assert_eq!(discovered(stack, host), before, "the items of a program stay when it is started again");
+    host.has(stack, &[]);
+    let again = Player::start(&role, |_| ());
+    host.has(stack, &[(AVERAGE, &[&holds(&again)])]);
+    assert_eq!(all("process"), process, "the items of a program stay when it is started again");
     drop(again);
-    wait_for("the problem to be over again", || problems(stack, host).is_empty().then_some(()));
+    host.has(stack, &[]);
+    [process, pool.into_iter().filter(|(key, _)| key.contains(POOL)).collect()].into_iter().flatten().collect()
 }
 
-fn it_tells_why_there_is_no_report(stack: &Stack, host: &str, policy: &std::path::Path) {
-    fs::write(policy, "[stuk]\n").expect("written");
-    let told = wait_for("the problem", || problems(stack, host).pop());
-    assert!(told.contains("There is no report: ") && told.contains("there is no threshold `stuk`"), "{told}");
-    fs::write(policy, "").expect("written");
-    wait_for("the problem to be over", || problems(stack, host).is_empty().then_some(()));
-    assert_all_are_supported(stack, host);
+/// Ports and descriptors that are in use, ghosts, and an accept queue.
+fn it_tells_of_what_runs_out(world: &World) {
+    let (stack, host) = (&world.stack, &world.host);
+    let busy = Player::start("busy 300", |_| ());
+    let ports: &[&str] = &["Ports from ", POOL, " run out: 300 used, 15 % of all"];
+    host.keeps(stack, &[(AVERAGE, ports), (AVERAGE, &["comes near its limit of descriptors: 8", " % used"])]);
+    drop(busy);
+    host.has(stack, &[]);
+    let ghosts = Player::start("ghosts 15", |_| ());
+    host.has(stack, &[(AVERAGE, &["holds descriptors of connections that are over: 15 of them"])]);
+    drop(ghosts);
+    host.has(stack, &[]);
+    let waiting = Player::start("waiting 8", |_| ());
+    let queue = format!("The accept queue of {LISTENER}");
+    host.has(stack, &[(AVERAGE, &[&queue, "80 % used, 8 wait"])]);
+    it_collects(world);
+    drop(waiting);
+    host.has(stack, &[]);
+}
+
+fn it_tells_why_there_is_no_report(world: &World) {
+    let (stack, host) = (&world.stack, &world.host);
+    fs::write(&world.policy, "[stuk]\n").expect("written");
+    host.has(stack, &[(AVERAGE, &["There is no report: ", "there is no threshold `stuk`"])]);
+    fs::write(&world.policy, "").expect("written");
+    host.has(stack, &[]);
+    it_collects(world);
+}
+
+/// Of an agent that does not answer, of one that does not know the key, and then of one that does.
+fn it_tells_of_silence(world: &World, silent: &Host) {
+    let stack = &world.stack;
+    let silence: (&str, &[&str]) = (WARNING, &["There has been no report for a while: 30s"]);
+    silent.has(stack, &[silence]);
+    let stranger = world.other_agent("");
+    // The server does not look at a problem any more, nor show it, while there is a worse one that it depends on.
+    silent
+        .has(stack, &[silence, (AVERAGE, &["There is no report: the agent does not know the key closewatch.report"])]);
+    drop(stranger);
+    let _agent = world.other_agent(&world.key());
+    silent.keeps(stack, &[]);
 }

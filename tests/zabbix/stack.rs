@@ -1,4 +1,4 @@
-//! A Zabbix server of 6.0 with its database and its frontend, on the loopback of the namespace of the test, as Debian ships them.
+//! A Zabbix server with its database and its frontend, on the loopback of the namespace of the test, as Debian ships them.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,15 +9,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::agent::as_zabbix;
+use crate::release::Release;
 use crate::support::service::{Service, answers, http};
-use crate::support::{has_program, is_root, run, text};
+use crate::support::{has_program, run, text};
 
 const DATABASE_PORT: u16 = 5_544;
 const FRONTEND_PORT: u16 = 8_090;
 const SERVER_PORT: u16 = 10_051;
-
-const FRONTEND: &str = "/usr/share/zabbix";
-const SCHEMA: &str = "/usr/share/zabbix-server-pgsql";
 
 /// Where Debian keeps the programs of the database, of the newest version.
 fn database_programs() -> Option<PathBuf> {
@@ -26,16 +24,15 @@ fn database_programs() -> Option<PathBuf> {
     bins.max()
 }
 
-/// Why there can be no server here.
-pub(crate) fn missing() -> Option<String> {
-    if !is_root() {
-        return Some("needs root, to become the users of the servers".to_owned());
-    }
-    let programs = ["zabbix_server", "zabbix_agentd", "php", "psql", "setpriv", "zcat"];
+/// Why there can be no server of this release here.
+pub(crate) fn missing(release: Release) -> Option<String> {
+    let programs = ["php", "psql", "zcat"];
     let absent = programs.into_iter().find(|program| !has_program(program)).map(|name| format!("the program `{name}`"));
-    let files = [FRONTEND, SCHEMA].into_iter().find(|path| !Path::new(path).exists()).map(str::to_owned);
+    let paths = [release.frontend(), release.schema()];
+    let files = paths.iter().find(|path| !path.exists()).map(|path| path.display().to_string());
     let database = database_programs().is_none().then(|| "a PostgreSQL server".to_owned());
-    absent.or(files).or(database).map(|what| format!("needs {what}"))
+    let others = absent.or(files).or(database).map(|what| format!("needs {what}"));
+    release.missing(&["zabbix_server", "zabbix_agentd"]).or(others)
 }
 
 /// Waits longer than tests do: a server has to start, and to poll.
@@ -45,31 +42,39 @@ pub(crate) fn wait_for<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T 
         if let Some(seen) = seen() {
             return seen;
         }
-        assert!(start.elapsed() < Duration::from_secs(90), "waited 90 s for: {what}");
-        std::thread::sleep(Duration::from_millis(250));
+        assert!(start.elapsed() < Duration::from_secs(240), "waited 240 s for: {what}");
+        std::thread::sleep(Duration::from_millis(400));
     }
 }
 
 /// The running server.
 pub(crate) struct Stack {
+    release: Release,
     session: String,
-    _services: Vec<Service>,
+    server: Option<Service>,
+    _services: [Service; 2],
     dir: tempfile::TempDir,
 }
 
 impl Stack {
     /// Starts all of it and signs in.
-    pub(crate) fn start() -> Self {
+    pub(crate) fn start(release: Release) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("chmod");
         let database = start_database(dir.path());
-        fill_database();
-        let services = vec![start_server(dir.path()), start_frontend(dir.path()), database];
-        let mut stack = Self { session: String::new(), _services: services, dir };
+        fill_database(&release.schema());
+        let server = Some(start_server(release, dir.path()));
+        let services = [start_frontend(&release.frontend(), dir.path()), database];
+        let mut stack = Self { release, session: String::new(), server, _services: services, dir };
         let asked = json!({"username": "Admin", "password": "zabbix"});
         let session = wait_for("the frontend", || stack.try_call("user.login", &asked).ok());
         stack.session = session.as_str().expect("a session").to_owned();
         stack
+    }
+
+    /// Which Zabbix it is.
+    pub(crate) fn release(&self) -> Release {
+        self.release
     }
 
     /// A directory that everybody may write to.
@@ -79,21 +84,33 @@ impl Stack {
 
     /// What the server logged.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default()
+        logged(self.dir(), "server.log")
+    }
+
+    /// Changes the database while the server, which remembers what it has read, is down.
+    pub(crate) fn change_database(&mut self, statements: &str) {
+        self.server = None;
+        as_superuser("zabbix", statements);
+        self.server = Some(start_server(self.release, self.dir()));
     }
 
     /// Calls the API; it must answer.
     pub(crate) fn call(&self, method: &str, params: &Value) -> Value {
-        self.try_call(method, params).unwrap_or_else(|error| panic!("{method} {params:.500}: {error}"))
+        let said = || params.to_string().chars().take(300).collect::<String>();
+        self.try_call(method, params).unwrap_or_else(|error| panic!("{method} {}: {error}", said()))
     }
 
     /// Calls the API.
-    pub(crate) fn try_call(&self, method: &str, params: &Value) -> Result<Value, String> {
+    fn try_call(&self, method: &str, params: &Value) -> Result<Value, String> {
         let mut request = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 1});
+        let mut headers = String::new();
         if !self.session.is_empty() {
-            request["auth"] = json!(self.session);
+            match self.release {
+                Release::Six => request["auth"] = json!(self.session),
+                Release::Seven => headers = format!("Authorization: Bearer {}\r\n", self.session),
+            }
         }
-        let answer = http(FRONTEND_PORT, "POST /api_jsonrpc.php", &request.to_string());
+        let answer = http(FRONTEND_PORT, "POST /api_jsonrpc.php", &headers, &request.to_string());
         let mut answer: Value = serde_json::from_str(&answer).map_err(|error| format!("{error}: {answer:.500}"))?;
         match answer.get("error") {
             Some(error) => Err(error.to_string()),
@@ -153,12 +170,12 @@ fn as_superuser(database: &str, statement: &str) {
     assert!(done.status.success(), "{statement}: {}", text(&done.stderr));
 }
 
-fn fill_database() {
+fn fill_database(schema: &Path) {
     as_superuser("postgres", "create role zabbix login");
     as_superuser("postgres", "create database zabbix owner zabbix");
     for part in ["schema", "images", "data"] {
         let mut unpack = Command::new("zcat")
-            .arg(format!("{SCHEMA}/{part}.sql.gz"))
+            .arg(schema.join(format!("{part}.sql.gz")))
             .stdout(Stdio::piped())
             .spawn()
             .expect("zcat starts");
@@ -174,24 +191,24 @@ fn fill_database() {
     as_superuser("zabbix", "analyze");
 }
 
-fn start_server(dir: &Path) -> Service {
+fn start_server(release: Release, dir: &Path) -> Service {
     let name = dir.display();
     let config = dir.join("server.conf");
     let content = format!(
         "ListenIP=127.0.0.1\nListenPort={SERVER_PORT}\nDBHost=127.0.0.1\nDBPort={DATABASE_PORT}\nDBName=zabbix\nDBUser=zabbix\n\
          LogType=file\nLogFile={name}/server.log\nPidFile={name}/server.pid\nSocketDir={name}\nCacheUpdateFrequency=1\n\
          StartPollers=2\nStartPollersUnreachable=1\nStartPingers=0\nStartDiscoverers=0\nStartHTTPPollers=0\nStartTrappers=2\n\
-         StartPreprocessors=1\nStartTimers=1\nStartEscalators=1\nStartAlerters=1\n"
+         StartPreprocessors=1\nStartTimers=1\nStartEscalators=1\nStartAlerters=1\nUnreachableDelay=1\nUnavailableDelay=1\n"
     );
     fs::write(&config, content).expect("written");
-    let mut command = as_zabbix("zabbix_server");
+    let mut command = as_zabbix(release.program("zabbix_server", dir));
     Service::start(command.arg("-f").arg("-c").arg(config).stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
 /// A copy of the frontend with a configuration of its own: Debian's reads one file of the whole host.
-fn start_frontend(dir: &Path) -> Service {
+fn start_frontend(frontend: &Path, dir: &Path) -> Service {
     let web = dir.join("web");
-    run("cp", &["-rL", FRONTEND, web.to_str().expect("a plain path")]);
+    run("cp", &["-r", frontend.to_str().expect("a plain path"), web.to_str().expect("a plain path")]);
     let config = web.join("conf/zabbix.conf.php");
     let content = format!(
         "<?php\n$DB = ['TYPE' => 'POSTGRESQL', 'SERVER' => '127.0.0.1', 'PORT' => '{DATABASE_PORT}', 'DATABASE' => 'zabbix', \

@@ -114,6 +114,8 @@ impl Rule {
         if !self.worth.is_empty() {
             steps.push(Step::json_path(format!("${}", self.worth), OnError::Value("[]")));
         }
+        // 7.0 would disable them at once, before they have the values that end their problems.
+        let kept = if edition == Edition::Seven { "DISABLE_NEVER".into() } else { Node::none() };
         let path = Node::map([("lld_macro", "{#NAME}".into()), ("path", "$.name".into())]);
         let triggers = (self.triggers)(edition);
         Node::map([
@@ -124,6 +126,7 @@ impl Rule {
             ("delay", "0".into()),
             ("filter", Node::map([("evaltype", "AND".into()), ("conditions", conditions.into())])),
             ("lifetime", self.lifetime.into()),
+            ("enabled_lifetime_type", kept),
             ("description", self.description.into()),
             ("item_prototypes", self.items().map(|item| item.node("prototype", edition)).collect::<Vec<_>>().into()),
             ("trigger_prototypes", triggers.iter().map(|trigger| trigger.node("prototype")).collect::<Vec<_>>().into()),

@@ -21,8 +21,10 @@ pub(super) enum Kind {
     Flag,
     /// The number of a verdict.
     Verdict,
-    /// A short text.
+    /// A short text, kept when it changes.
     Words,
+    /// A short text, kept at every look: its silence tells something too.
+    Pulse,
 }
 
 /// A number, and how to take it from the report.
@@ -117,16 +119,16 @@ impl Item {
             Kind::Moment => ("UNSIGNED", "unixtime", ""),
             Kind::Flag => ("UNSIGNED", "", "closewatch yes or no"),
             Kind::Verdict => ("UNSIGNED", "", "closewatch verdict"),
-            Kind::Words => ("CHAR", "", ""),
+            Kind::Words | Kind::Pulse => ("CHAR", "", ""),
         };
         let mut steps = self.steps.clone();
         match self.kind {
             Kind::Share => steps.push(Step::of("MULTIPLIER", "100")),
             Kind::Flag => steps.push(Step { kind: "BOOL_TO_DECIMAL", parameters: vec![String::new()], on_error: None }),
             Kind::Words => steps.push(Step::of("DISCARD_UNCHANGED_HEARTBEAT", "5m")),
-            Kind::Count | Kind::Seconds | Kind::Moment | Kind::Verdict => {}
+            Kind::Count | Kind::Seconds | Kind::Moment | Kind::Verdict | Kind::Pulse => {}
         }
-        let is_text = self.kind == Kind::Words;
+        let is_text = matches!(self.kind, Kind::Words | Kind::Pulse);
         let optional = |text: &str| if text.is_empty() { Node::none() } else { text.into() };
         let valuemap = if valuemap.is_empty() { Node::none() } else { Node::map([("name", valuemap.into())]) };
         let mut tags = vec![tag("component", self.component)];
@@ -165,9 +167,11 @@ pub(super) fn items(edition: Edition) -> Node {
 /// The report. A key that the agent does not know, and an agent that does not answer in time, become a report of an error.
 fn master(edition: Edition) -> Node {
     let missing = "{\"error\":\"the agent does not know the key closewatch.report, or did not answer in time\"}";
+    // 7.0 asks which errors: -1 is any.
+    let any_error = if edition == Edition::Seven { "-1" } else { "" };
     let unsupported = Node::map([
         ("type", "CHECK_NOT_SUPPORTED".into()),
-        ("parameters", vec!["".into()].into()),
+        ("parameters", vec![any_error.into()].into()),
         ("error_handler", "CUSTOM_VALUE".into()),
         ("error_handler_params", missing.into()),
     ]);
@@ -192,6 +196,7 @@ fn master(edition: Edition) -> Node {
 fn numbers() -> Vec<Item> {
     let words = |key, path, name, description| Item::at(key, path, (name, Kind::Words), description);
     let error = Item {
+        kind: Kind::Pulse,
         steps: vec![Step::json_path("$.error", OnError::Value("the agent answered with something that is no report"))],
         ..words("error", "error", "Error", "Why there is no report; empty while there is one.")
     };

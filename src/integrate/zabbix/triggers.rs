@@ -197,11 +197,13 @@ fn of_the_report(words: Words) -> Vec<Trigger> {
     .because(
         "The agent has no report, or closewatch could not make one. `closewatch doctor`, as the user of the agent, tells more.",
     );
-    // The second is for a report that is read from a file.
+    // The second is for a report that is read from a file. Of an item without values fuzzytime() is unknown, and so would be all.
+    let period = format!(",{NODATA}");
     let old = format!(
-        "{}=1 or {}=0",
-        words.value("nodata", "error", &format!(",{NODATA}")),
-        words.value("fuzzytime", "taken_at", &format!(",{NODATA}"))
+        "{}=1 or ({}=0 and {}=0)",
+        words.value("nodata", "error", &period),
+        words.value("nodata", "taken_at", &period),
+        words.value("fuzzytime", "taken_at", &period)
     );
     let silent = Trigger::plain(
         "There has been no report for a while",
@@ -237,7 +239,9 @@ fn of_the_report(words: Words) -> Vec<Trigger> {
 
 /// What grows, where no process is blamed: a leak is told by the trigger of the process.
 fn of_growth(words: Words) -> [Trigger; 3] {
-    let unblamed = format!("{}<{}", words.value("last", "stuck", ""), threshold("stuck", Severity::Warning));
+    // When a leak is mended, what it did to the other numbers is still in their last values.
+    let stuck = words.value("max", "stuck", &format!(",{NODATA}"));
+    let unblamed = format!("{stuck}<{}", threshold("stuck", Severity::Warning));
     let floor = words.value("min", "state[close_wait]", ",10m");
     let before = words.value("min", "state[close_wait]", ",10m:now-50m");
     let growth = Trigger::plain(
@@ -323,8 +327,9 @@ pub(super) fn of_pool(edition: Edition) -> Vec<Trigger> {
     let words = Words::of(edition);
     let key = |number: &str| format!("pool.{number}[\"{NAME}\"]");
     let [full, filling] = [Severity::Critical, Severity::Warning].map(|level| threshold_of("ports", level, NAME));
-    let (used, share) = (words.value("last", &key("used"), ""), words.value("last", &key("ratio"), ""));
-    let leaked = format!("{}<50", words.value("last", &key("close_wait"), ""));
+    let used = words.value("last", &key("used"), "");
+    // Numbers of one report reach a trigger one after the other: one that is gone must not make the rest look like a problem.
+    let in_use = format!("{}<50", words.value("max", &key("close_wait"), ",#3"));
     let time_left = words.value("timeleft", &key("ratio"), ",1h,100");
     let trigger = |level: &str, expression: String, recovery: String, priority| Trigger {
         name: format!("Closewatch: Ports from {NAME} run out ({level})"),
@@ -342,15 +347,16 @@ pub(super) fn of_pool(edition: Edition) -> Vec<Trigger> {
     let worst = trigger(
         "critical",
         format!(
-            "{used}>0 and ({} or ({share}>{filling} and {time_left}<{TIME_LEFT})) and {leaked}",
-            words.stays_at(&key("ratio"), &full)
+            "{used}>0 and ({} or ({} and {time_left}<{TIME_LEFT})) and {in_use}",
+            words.stays_at(&key("ratio"), &full),
+            words.stays_at(&key("ratio"), &filling)
         ),
         words.stays_below(&key("ratio"), &filling),
         Priority::High,
     );
     let bad = trigger(
         "warning",
-        format!("{used}>0 and {} and {leaked}", words.stays_at(&key("ratio"), &filling)),
+        format!("{used}>0 and {} and {in_use}", words.stays_at(&key("ratio"), &filling)),
         words.stays_below(&key("ratio"), &filling),
         Priority::Average,
     );
