@@ -33,6 +33,15 @@ impl NumberSet {
         Self { members, len: 0 }
     }
 
+    /// The set of these numbers.
+    pub(crate) fn of(numbers: &[u64]) -> Self {
+        let mut set = Self::for_numbers(numbers);
+        for number in numbers {
+            set.insert(*number);
+        }
+        set
+    }
+
     /// An empty set for those of these numbers that come.
     pub(crate) fn for_numbers(numbers: &[u64]) -> Self {
         let first = numbers.iter().min().copied().unwrap_or_default();
@@ -101,12 +110,7 @@ impl NumberSet {
 
 impl FromIterator<u64> for NumberSet {
     fn from_iter<I: IntoIterator<Item = u64>>(numbers: I) -> Self {
-        let numbers: Vec<u64> = numbers.into_iter().collect();
-        let mut set = Self::for_numbers(&numbers);
-        for number in numbers {
-            set.insert(number);
-        }
-        set
+        Self::of(&numbers.into_iter().collect::<Vec<u64>>())
     }
 }
 
@@ -122,9 +126,17 @@ fn is_near(first: u64, last: u64, count: usize, numbers_each: u64) -> Option<usi
     (span / numbers_each <= count as u64).then(|| usize::try_from(span).ok()).flatten()
 }
 
-/// Where in a list the entries of each number begin.
+/// Where in a list the entries of each number are: each knows where the next of the same number is, so that the list needs
+/// no order.
 #[derive(Debug)]
-pub(crate) enum Starts {
+pub(crate) struct Chains {
+    heads: Heads,
+    next: Vec<u32>,
+}
+
+/// Where the first entry of each number is.
+#[derive(Debug)]
+enum Heads {
     /// By the distance from the first; [`NOWHERE`] for numbers that are not there.
     Near {
         first: u64,
@@ -135,39 +147,45 @@ pub(crate) enum Starts {
 
 const NOWHERE: u32 = u32::MAX;
 
-impl Starts {
-    /// Of a list in the order of its numbers.
+impl Chains {
+    /// Of a list of numbers, of which those past the first four thousand million are not looked at.
     pub(crate) fn of(numbers: impl ExactSizeIterator<Item = u64> + DoubleEndedIterator + Clone) -> Self {
-        let (first, last) = (numbers.clone().next().unwrap_or(0), numbers.clone().next_back().unwrap_or(0));
-        let indexed = (0..NOWHERE).zip(numbers.clone());
-        match is_near(first, last, numbers.len(), NUMBERS_PER_KEY) {
+        let first = numbers.clone().min().unwrap_or_default();
+        let last = numbers.clone().max().unwrap_or_default();
+        let mut next = vec![NOWHERE; numbers.len()];
+        let indexed = numbers.clone().enumerate().rev();
+        let indexed = indexed.filter_map(|(index, number)| Some((u32::try_from(index).ok()?, number)));
+        let heads = match is_near(first, last, numbers.len(), NUMBERS_PER_KEY) {
             Some(span) => {
                 let mut places = vec![NOWHERE; span + 1];
                 for (index, number) in indexed {
-                    let place = &mut places[(number - first) as usize];
-                    *place = index.min(*place);
+                    let head = &mut places[(number - first) as usize];
+                    next[index as usize] = std::mem::replace(head, index);
                 }
-                Self::Near { first, places }
+                Heads::Near { first, places }
             }
             None => {
-                let mut starts = SocketMap::with_capacity_and_hasher(numbers.len(), RandomState::default());
+                let mut heads = SocketMap::with_capacity_and_hasher(numbers.len(), RandomState::default());
                 for (index, number) in indexed {
-                    starts.entry(number).or_insert(index);
+                    next[index as usize] = heads.insert(number, index).unwrap_or(NOWHERE);
                 }
-                Self::Far(starts)
+                Heads::Far(heads)
             }
-        }
+        };
+        Self { heads, next }
     }
 
-    /// The index of the first entry of this number.
-    pub(crate) fn get(&self, number: u64) -> Option<u32> {
-        match self {
-            Self::Near { first, places } => {
-                let nth = usize::try_from(number.wrapping_sub(*first)).ok()?;
-                places.get(nth).copied().filter(|place| *place != NOWHERE)
+    /// The places of this number, ascending.
+    pub(crate) fn places_of(&self, number: u64) -> impl Iterator<Item = usize> + '_ {
+        let head = match &self.heads {
+            Heads::Near { first, places } => {
+                usize::try_from(number.wrapping_sub(*first)).ok().and_then(|nth| places.get(nth)).copied()
             }
-            Self::Far(starts) => starts.get(&number).copied(),
-        }
+            Heads::Far(heads) => heads.get(&number).copied(),
+        };
+        let is_there = |place: &u32| *place != NOWHERE;
+        let next = move |place: &u32| self.next.get(*place as usize).copied().filter(is_there);
+        std::iter::successors(head.filter(is_there), next).map(|place| place as usize)
     }
 }
 
@@ -206,12 +224,11 @@ mod tests {
         }
 
         #[test]
-        fn starts_are_where_a_search_finds_them(mut numbers in numbers(), others in numbers()) {
-            numbers.sort_unstable();
-            let starts = Starts::of(numbers.iter().copied());
+        fn chains_lead_to_every_place(numbers in numbers(), others in numbers()) {
+            let chains = Chains::of(numbers.iter().copied());
             for number in numbers.iter().chain(&others).flat_map(|number| [*number, number.wrapping_sub(1)]) {
-                let found = numbers.iter().position(|other| *other == number);
-                prop_assert_eq!(starts.get(number).map(|index| index as usize), found);
+                let places: Vec<usize> = (0..numbers.len()).filter(|place| numbers[*place] == number).collect();
+                prop_assert_eq!(chains.places_of(number).collect::<Vec<_>>(), places);
             }
         }
     }

@@ -116,7 +116,7 @@ fn describe(
     host: &Host,
     request: &Request,
 ) -> (Scan, Option<GhostScan>) {
-    let wanted: NumberSet = view.sockets.iter().filter_map(|socket| socket.inode).map(|inode| inode.0).collect();
+    let wanted = NumberSet::of(&view.inodes);
     let booted_at = host.uptime.and_then(|uptime| taken_at.checked_sub(uptime));
     let Selection { states, local, peer, .. } = &request.selection;
     let one = match (&request.netns, view.namespaces.as_slice()) {

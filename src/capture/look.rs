@@ -20,6 +20,8 @@ pub(super) struct Look {
     pub(super) namespace: Namespace,
     /// Its sockets, which name it by index 0.
     pub(super) sockets: Vec<SocketRecord>,
+    /// Their inodes: collected here, since whoever reads descriptors meanwhile takes longer.
+    pub(super) inodes: Vec<u64>,
     /// The limits of the whole host, when it was asked for them.
     pub(super) limits: Option<LimitsSeen>,
     /// What was not seen of it.
@@ -69,7 +71,14 @@ pub(super) fn look_here(place: &Place, request: &Request) -> Result<Look, Captur
     let answers = PortAnswers::default();
     let took = begin.elapsed();
     let namespace = Namespace { id, ports, sockstat, counters: tcp_counters, conntrack, answers, took, source };
-    Ok(Look { namespace, sockets, limits, gaps, text_id })
+    let inodes = inodes_of(&sockets);
+    Ok(Look { namespace, sockets, inodes, limits, gaps, text_id })
+}
+
+fn inodes_of(sockets: &[SocketRecord]) -> Vec<u64> {
+    let mut inodes = Vec::with_capacity(sockets.len());
+    inodes.extend(sockets.iter().filter_map(|socket| socket.inode).map(|inode| inode.0));
+    inodes
 }
 
 /// Reads the text tables of a namespace through the first of its tasks that lets it. Only states, queues, users and
@@ -157,7 +166,8 @@ fn look_through(net: &Path, place: &Place, closed: &Closed) -> io::Result<Look> 
         took: begin.elapsed(),
         source: SourceKind::ProcText,
     };
-    Ok(Look { namespace, sockets: table.sockets, limits: None, gaps, text_id: Some(text_id) })
+    let inodes = inodes_of(&table.sockets);
+    Ok(Look { namespace, sockets: table.sockets, inodes, limits: None, gaps, text_id: Some(text_id) })
 }
 
 /// What the text does not tell, with why the text had to do.

@@ -15,6 +15,8 @@ pub(super) struct View {
     pub(super) places: Vec<Place>,
     /// The sockets of all.
     pub(super) sockets: Vec<SocketRecord>,
+    /// The inodes of the sockets that have one.
+    pub(super) inodes: Vec<u64>,
     /// What could not be seen of the host beside what these namespaces lack.
     pub(super) gaps: Vec<Gap>,
     limits: Option<LimitsSeen>,
@@ -24,7 +26,7 @@ pub(super) struct View {
 impl View {
     /// Adds a namespace after the others.
     pub(super) fn add(&mut self, place: Place, look: Look) {
-        let Look { namespace, mut sockets, limits, gaps, text_id: _ } = look;
+        let Look { namespace, mut sockets, inodes, limits, gaps, text_id: _ } = look;
         let netns = NetNsIndex(self.namespaces.len() as u32);
         if netns != NetNsIndex(0) {
             sockets.iter_mut().for_each(|socket| socket.netns = netns);
@@ -34,6 +36,7 @@ impl View {
         } else {
             self.sockets.append(&mut sockets)
         }
+        self.inodes.extend(inodes);
         self.namespaces.push(namespace);
         self.places.push(place);
         self.gaps_by_namespace.push(gaps);
