@@ -12,7 +12,8 @@ use std::io;
 
 use super::dump::Walk;
 use super::inet_diag::Extensions;
-use super::netlink::{Asked, Extras, NAMED_OR_NOT, NOT_CONNECTED, Table, finish, read_explicit, read_mptcp};
+use super::netlink::{Asked, Extras, NAMED_OR_NOT, Table, finish, read_explicit, read_mptcp};
+use super::shares::NOT_CONNECTED;
 use crate::model::snapshot::SockStat;
 use crate::model::socket::SocketKind;
 use crate::model::state::StateMask;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::attribution::NumberSet;
-use crate::model::socket::{SockCookie, SocketRecord};
+use crate::model::socket::{PortBinding, SockCookie, SocketKind, SocketRecord};
 use crate::model::state::TcpState;
 
 /// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
@@ -14,10 +14,11 @@ pub(super) fn keep_latest(rows: &mut Vec<SocketRecord>, cookies: Vec<u64>) {
         return;
     }
     let is_doubled = |row: &SocketRecord| row.cookie.filter(|cookie| doubled.binary_search(&cookie.0).is_ok());
-    let mut latest: HashMap<SockCookie, usize> = HashMap::new();
+    let mut latest: HashMap<SockCookie, (usize, PortBinding)> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         if let Some(cookie) = is_doubled(row) {
-            let best = latest.entry(cookie).or_insert(index);
+            let (best, binding) = latest.entry(cookie).or_insert((index, row.binding));
+            *binding = std::cmp::max_by_key(*binding, row.binding, |told| told.certainty());
             // Of two rows in one state the one with clocks is from the later walk.
             let rank = |row: &SocketRecord| (progress(row.state), row.clocks.is_some());
             if rank(row) >= rank(&rows[*best]) {
@@ -26,8 +27,12 @@ pub(super) fn keep_latest(rows: &mut Vec<SocketRecord>, cookies: Vec<u64>) {
         }
     }
     let mut index = 0;
-    rows.retain(|row| {
-        let keep = is_doubled(row).is_none_or(|cookie| latest.get(&cookie) == Some(&index));
+    rows.retain_mut(|row| {
+        let known = is_doubled(row).and_then(|cookie| latest.get(&cookie));
+        let keep = known.is_none_or(|(best, _)| *best == index);
+        if let (Some((_, binding)), SocketKind::Full) = (known, row.kind) {
+            row.binding = *binding;
+        }
         index += 1;
         keep
     });
@@ -56,7 +61,7 @@ fn progress(state: TcpState) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::socket::{Clocks, NetNsIndex, PortBinding, Queues, SocketKind, Timer};
+    use crate::model::socket::{Clocks, NetNsIndex, Queues, Timer};
     use crate::model::tuple::{Endpoint, Family, FourTuple};
 
     fn row(cookie: u64, state: TcpState) -> SocketRecord {
@@ -79,6 +84,23 @@ mod tests {
             clocks: None,
             mptcp: None,
         }
+    }
+
+    #[test]
+    fn what_is_surely_known_of_the_port_is_kept() {
+        use PortBinding::{Auto, Explicit, Unknown};
+        let with = |binding, state| SocketRecord { binding, ..row(1, state) };
+        for (first, second, expected) in
+            [(Auto, Explicit, Explicit), (Explicit, Auto, Explicit), (Unknown, Auto, Auto), (Auto, Auto, Auto)]
+        {
+            let mut rows = vec![with(first, TcpState::Established), with(second, TcpState::Established)];
+            keep_latest(&mut rows, vec![1, 1]);
+            assert_eq!(rows, [with(expected, TcpState::Established)]);
+        }
+        let time_wait = SocketRecord { kind: SocketKind::TimeWait, ..with(Auto, TcpState::TimeWait) };
+        let mut rows = vec![with(Explicit, TcpState::Established), time_wait.clone()];
+        keep_latest(&mut rows, vec![1, 1]);
+        assert_eq!(rows, [time_wait], "it keeps no lock of the socket that it was");
     }
 
     #[test]

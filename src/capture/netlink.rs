@@ -146,7 +146,7 @@ impl Gathered {
     fn walk(&mut self, share: Share, asked: &Asked<'_>, (kept, rows): (Option<&Condition>, &SharedRows)) {
         let shares = Shares::of(asked.ephemeral);
         let filter = filter_of([Some(shares.condition(share)), kept.cloned()]);
-        let walk = Walk { states: StateMask::ALL, extensions: Extensions::Info };
+        let walk = Walk { states: Shares::states(share), extensions: Extensions::Info };
         let mut may_be_named = false;
         let cookies = &mut self.cookies;
         let see = |row: &mut SocketRecord| {
@@ -188,10 +188,6 @@ pub(super) const NAMED_OR_NOT: StateMask = StateMask::of(TcpState::Established)
     .with(StateMask::of(TcpState::LastAck))
     .with(StateMask::of(TcpState::Closing))
     .with(StateMask::of(TcpState::Listen));
-
-/// The states that stand in tables of their own, which are small.
-pub(super) const NOT_CONNECTED: StateMask =
-    StateMask::of(TcpState::Listen).with(StateMask::of(TcpState::BoundInactive));
 
 /// What the kernel may leave out without harm, as the condition for what it must send.
 fn kept(asked: &Asked<'_>) -> Option<Condition> {

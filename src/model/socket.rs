@@ -84,6 +84,18 @@ pub enum PortBinding {
     Unknown,
 }
 
+impl PortBinding {
+    /// Of two answers about one socket the one that is surer is true: a port that was named stays named.
+    #[must_use]
+    pub(crate) fn certainty(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Auto => 1,
+            Self::Explicit => 2,
+        }
+    }
+}
+
 /// The clocks of `struct tcp_info`: how many milliseconds ago something happened last. Each wraps at 2^32 ms, 49.7 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Clocks {
