@@ -201,6 +201,7 @@ fn few_sockets_are_read_in_few_walks_and_none_is_lost() {
             selection: &Selection::default(),
             ephemeral: read_port_settings(&mut Vec::new()).range,
             expected: 0,
+            beside_descriptors: false,
             deadline: Deadline::never(),
         };
         let many_walks = || standing(&read_tables(&asked).expect("our own").sockets);

@@ -39,6 +39,7 @@ fn asked(selection: &Selection) -> Asked<'_> {
         selection,
         ephemeral: Some(RANGE),
         expected: 0,
+        beside_descriptors: false,
         deadline: Deadline::after(Duration::from_secs(30)),
     }
 }

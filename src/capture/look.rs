@@ -8,7 +8,7 @@ use super::netlink::{self, Asked};
 use super::netns_names::identify;
 use super::place::{Closed, Place, read_text_id};
 use super::sysctl::{self, gap, reason};
-use super::{CaptureError, NetNsChoice, Request, counters, few, proc_net};
+use super::{CaptureError, NetNsChoice, ProcessChoice, Request, counters, few, proc_net};
 use crate::model::ports::PortSettings;
 use crate::model::snapshot::{Gap, Hides, HostLimits, Namespace, NetNs, PortAnswers, SockStat, SourceKind};
 use crate::model::socket::{NetNsIndex, SocketRecord};
@@ -64,6 +64,7 @@ pub(super) fn look_here(place: &Place, request: &Request) -> Result<Look, Captur
         selection: &request.selection,
         ephemeral: ports.range,
         expected: sockstat.map_or(0, |stat| stat.inuse.saturating_add(stat.tw)),
+        beside_descriptors: request.processes == ProcessChoice::Attribute,
         deadline: request.deadline,
     };
     let (sockets, source) = read_tables(&asked, sockstat, &mut gaps)?;

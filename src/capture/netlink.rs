@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::PoisonError;
-use std::thread;
 
 use rustix::io::Errno;
 
@@ -20,7 +19,7 @@ use crate::capture::inet_diag::{DumpRequest, Extensions, Tables, Unreadable};
 use crate::capture::latest::keep_latest;
 use crate::capture::room::{Room, room_for};
 use crate::capture::shares::{Share, Shares};
-use crate::capture::workers::spread;
+use crate::capture::workers::{processors, spread_over};
 use crate::model::ports::EphemeralRange;
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides};
@@ -40,6 +39,8 @@ pub struct Asked<'a> {
     pub ephemeral: Option<EphemeralRange>,
     /// About how many sockets there are, connections and TIME-WAIT; 0 when that is not known.
     pub expected: u64,
+    /// Whether the descriptors of processes are read meanwhile.
+    pub beside_descriptors: bool,
     /// When to give up.
     pub deadline: Deadline,
 }
@@ -98,10 +99,9 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     let (rows, room) = room_for(usize::try_from(asked.expected).unwrap_or(0).min(MOST_ROOM));
     let rows = SharedRows::new(rows);
     let errands = errands(asked, room);
+    let run = |gathered: &mut Gathered, errand: &Errand| gathered.run(*errand, asked, (kept.as_ref(), &rows));
     // A thread is in the network namespace of the one that starts it.
-    let done = spread(&errands, asked.deadline, Gathered::default, |gathered, errand| {
-        gathered.run(*errand, asked, (kept.as_ref(), &rows));
-    });
+    let done = spread_over(n_threads(asked), &errands, asked.deadline, (Gathered::default, run));
     if done.n_done < errands.len() {
         return Err(io::ErrorKind::TimedOut.into());
     }
@@ -117,11 +117,17 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     Ok(finish(found, all.cookies, &extras, asked))
 }
 
+/// What a walk lists it writes to, which holds up another that passes there at the same time: two walks side by side cost half
+/// as much again as one after the other. Where the descriptors keep the other processors busy, that would be lost time.
+fn n_threads(asked: &Asked<'_>) -> usize {
+    if asked.beside_descriptors { (processors() / 2).max(1) } else { processors() }
+}
+
 /// The work, in an order that keeps two processors busy to the end.
 fn errands(asked: &Asked<'_>, room: Room) -> Vec<Errand> {
     let mut errands = vec![Errand::Walk(Share::First), Errand::Walk(Share::Second), Errand::Mptcp];
     // What the kernel leaves out on request needs no room, and a single processor gains nothing.
-    if kept(asked).is_none() && thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
+    if kept(asked).is_none() && n_threads(asked) > 1 {
         errands.insert(1, Errand::Room(room));
     }
     errands

@@ -7,7 +7,7 @@
 //! it spends three more system calls on each descriptor.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -80,8 +80,8 @@ struct Wanted<'a> {
     processes: &'a HashSet<ProcessKey>,
 }
 
-/// What is kept of a holder: what is known of it, and its descriptors of wanted sockets.
-type Kept = (Process, Vec<(Inode, u32)>);
+/// A holder that is kept, and what is known of it.
+type Kept<'a> = (Process, &'a Holder);
 
 /// Collects the sockets behind the descriptors of all processes, or of those that the selection asks for, on all cores.
 ///
@@ -150,7 +150,7 @@ pub(super) fn describe_with(
         }
     }
     gaps.extend(gaps_of(unread, Privilege::read()));
-    let (processes, holdings) = number(kept);
+    let (processes, holdings) = number(kept, wanted.inodes);
     Scan { processes, holdings, gaps, extent }
 }
 
@@ -228,7 +228,11 @@ fn read_piece(root: &ProcRoot, target: &Target, window: &Window, collected: &mut
 /// Puts the pieces of each process together. Pieces that were read of different processes with one number stay apart.
 fn join_pieces(mut pieces: Vec<Holder>) -> Vec<Holder> {
     pieces.sort_by_key(|piece| (piece.identity.key, piece.links.first().map(|link| link.fd)));
-    let mut holders: Vec<Holder> = Vec::with_capacity(pieces.len());
+    let mut n_links: HashMap<ProcessKey, usize> = HashMap::new();
+    for piece in &pieces {
+        *n_links.entry(piece.identity.key).or_default() += piece.links.len();
+    }
+    let mut holders: Vec<Holder> = Vec::with_capacity(n_links.len());
     for mut piece in pieces {
         match holders.last_mut().filter(|holder| holder.identity.key == piece.identity.key) {
             Some(holder) => {
@@ -236,26 +240,30 @@ fn join_pieces(mut pieces: Vec<Holder>) -> Vec<Holder> {
                 holder.rings.append(&mut piece.rings);
                 holder.n_seen = holder.n_seen.zip(piece.n_seen).map(|(before, here)| before + here);
             }
-            None => holders.push(piece),
+            None => {
+                let all = n_links.get(&piece.identity.key).copied().unwrap_or_default();
+                piece.links.reserve_exact(all - piece.links.len());
+                holders.push(piece);
+            }
         }
     }
     holders.retain(|holder| holder.target.named || !(holder.links.is_empty() && holder.rings.is_empty()));
     holders
 }
 
-fn describe_holders(
-    holders: &[Holder],
+fn describe_holders<'a>(
+    holders: &'a [Holder],
     wanted: &Wanted<'_>,
     describer: &Describer<'_>,
     deadline: Deadline,
     unread: &mut Vec<Unread>,
-) -> Vec<Kept> {
+) -> Vec<Kept<'a>> {
     let begin = || (describer.clone(), Vec::new());
     let done = spread(holders, deadline, begin, |(describer, kept), holder| {
-        if let Some(fds) = holder.wanted(wanted)
+        if holder.is_wanted(wanted)
             && let Some(process) = describer.describe(holder.identity.key, holder.target.thread)
         {
-            kept.push((Process { fds_open: holder.fds_open(), ..process }, fds));
+            kept.push((Process { fds_open: holder.fds_open(), ..process }, holder));
         }
     });
     let mut kept = Vec::new();
@@ -264,23 +272,19 @@ fn describe_holders(
         kept.extend(described);
     }
     for holder in &holders[done.n_done..] {
-        if let Some(fds) = holder.wanted(wanted) {
+        if holder.is_wanted(wanted) {
             unread.push(Unread::new(Thing::Details, Reason::TooLate, holder.target.pid));
-            kept.push((Process { fds_open: holder.fds_open(), ..bare_process(holder.identity.clone()) }, fds));
+            kept.push((Process { fds_open: holder.fds_open(), ..bare_process(holder.identity.clone()) }, holder));
         }
     }
     kept
 }
 
 impl Holder {
-    /// The descriptors of wanted sockets. `None` when there is none, and the process is not wanted for itself.
-    fn wanted(&self, wanted: &Wanted<'_>) -> Option<Vec<(Inode, u32)>> {
-        // Most links are of wanted sockets, where there are many.
-        let mut fds = Vec::with_capacity(self.links.len());
-        let links = self.links.iter().filter(|link| wanted.inodes.contains(link.inode));
-        fds.extend(links.map(|link| (Inode(link.inode), link.fd)));
+    /// Whether it holds a wanted socket, or is wanted for itself.
+    fn is_wanted(&self, wanted: &Wanted<'_>) -> bool {
         let for_itself = self.target.named || wanted.processes.contains(&self.identity.key);
-        (for_itself || !fds.is_empty()).then_some(fds)
+        for_itself || self.links.iter().any(|link| wanted.inodes.contains(link.inode))
     }
 
     fn fds_open(&self) -> Option<u64> {
@@ -291,24 +295,25 @@ impl Holder {
     }
 }
 
-/// Gives the processes their indices, and the holdings those of their processes.
-fn number(mut kept: Vec<Kept>) -> (Vec<Process>, Vec<Holding>) {
+/// Gives the processes their indices, and the holdings of wanted sockets those of their processes.
+fn number(mut kept: Vec<Kept<'_>>, wanted: &NumberSet) -> (Vec<Process>, Vec<Holding>) {
     kept.sort_by_key(|(process, _)| process.key);
     let mut processes = Vec::with_capacity(kept.len());
-    let mut holdings = Vec::with_capacity(kept.iter().map(|(_, fds)| fds.len()).sum());
-    for (process, fds) in kept {
+    let mut holdings = Vec::with_capacity(kept.iter().map(|(_, holder)| holder.links.len()).sum());
+    for (process, holder) in kept {
         let index = ProcessIndex(processes.len() as u32);
-        holdings.extend(fds.into_iter().map(|(inode, fd)| Holding { inode, process: index, fd }));
+        let links = holder.links.iter().filter(|link| wanted.contains(link.inode));
+        holdings.extend(links.map(|link| Holding { inode: Inode(link.inode), process: index, fd: link.fd }));
         processes.push(process);
     }
     (processes, holdings)
 }
 
 /// How many of the wanted sockets nobody was seen to hold.
-fn n_ownerless(kept: &[Kept], wanted: &NumberSet) -> u64 {
+fn n_ownerless(kept: &[Kept<'_>], wanted: &NumberSet) -> u64 {
     let mut held = wanted.for_members();
-    for (inode, _) in kept.iter().flat_map(|(_, fds)| fds) {
-        held.insert(inode.0);
+    for link in kept.iter().flat_map(|(_, holder)| &holder.links).filter(|link| wanted.contains(link.inode)) {
+        held.insert(link.inode);
     }
     (wanted.len() - held.len()) as u64
 }

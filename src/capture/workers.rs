@@ -18,11 +18,26 @@ pub(super) struct Spread<R> {
 /// the largest should come first, and gathers what it finds in a value of its own.
 ///
 /// The calling thread works too: on a host where no more threads can be made it does all the work.
-pub(super) fn spread<T: Sync, R: Send>(
-    items: &[T],
+pub(super) fn spread<'a, T: Sync, R: Send>(
+    items: &'a [T],
     deadline: Deadline,
     start: impl Fn() -> R + Sync,
-    work: impl Fn(&mut R, &T) + Sync,
+    work: impl Fn(&mut R, &'a T) + Sync,
+) -> Spread<R> {
+    spread_over(processors(), items, deadline, (start, work))
+}
+
+/// How many processors this program may use.
+pub(super) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The same on at most so many threads: how to start a worker's gathering, and what to do with an item.
+pub(super) fn spread_over<'a, T: Sync, R: Send>(
+    n_threads: usize,
+    items: &'a [T],
+    deadline: Deadline,
+    (start, work): (impl Fn() -> R + Sync, impl Fn(&mut R, &'a T) + Sync),
 ) -> Spread<R> {
     let next = AtomicUsize::new(0);
     let n_done = AtomicUsize::new(0);
@@ -35,10 +50,9 @@ pub(super) fn spread<T: Sync, R: Send>(
         }
         gathered
     };
-    let n_threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
     let gathered = thread::scope(|scope| {
         let spawn = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
-        let helpers: Vec<_> = (1..n_threads).filter_map(spawn).collect();
+        let helpers: Vec<_> = (1..n_threads.min(items.len())).filter_map(spawn).collect();
         let mut gathered = vec![run()];
         for helper in helpers {
             gathered.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

@@ -64,6 +64,7 @@ pub fn take_snapshot() -> Snapshot {
         selection: &Selection::default(),
         ephemeral: ports.range,
         expected: 0,
+        beside_descriptors: false,
         deadline: Deadline::never(),
     };
     let table = read_tables(&asked).expect("sock_diag answers");
