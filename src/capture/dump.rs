@@ -27,8 +27,7 @@ pub(super) struct Walk {
     pub(super) extensions: Extensions,
 }
 
-/// Rows that several dumps fill at once, datagram by datagram: what is decoded is still in the processor's cache when it
-/// comes here, and needs not be moved again.
+/// Rows that several dumps fill at once, datagram by datagram.
 pub(super) type SharedRows = Mutex<Vec<SocketRecord>>;
 
 /// Rows of one or more dumps.
@@ -111,9 +110,16 @@ impl Walker {
         retry(|| self.socket.send(&bytes, 0))?;
         let mut decoder = Decoder::new(self.netns, self.sequence);
         loop {
-            let progress = decoder.take(self.receive()?).map_err(io_error)?;
-            decoder.rows.iter_mut().for_each(&mut *see);
-            rows.lock().unwrap_or_else(PoisonError::into_inner).append(&mut decoder.rows);
+            let datagram = self.receive()?;
+            let mut all = rows.lock().unwrap_or_else(PoisonError::into_inner);
+            // The decoder writes to where the rows stay: a row that is moved once more costs a tenth of a microsecond.
+            std::mem::swap(&mut decoder.rows, &mut all);
+            let n_before = decoder.rows.len();
+            let progress = decoder.take(datagram);
+            decoder.rows[n_before..].iter_mut().for_each(&mut *see);
+            std::mem::swap(&mut decoder.rows, &mut all);
+            drop(all);
+            let progress = progress.map_err(io_error)?;
             if progress == Progress::Done {
                 return Ok(decoder.unreadable);
             }

@@ -8,14 +8,17 @@ use std::thread;
 use std::time::SystemTime;
 
 use super::cgroup_tree;
+use super::collection::Collection;
 use super::everywhere;
 use super::gap_folding::fold_all;
 use super::ghosts::{self, Field, FirstLook};
+use super::netlink;
 use super::netns_choice::{look_at_one, own_place, place_named, place_of_process};
 use super::place::Place;
 use super::procfs::{self, Links, Scan};
 use super::sysctl::gap;
 use super::view::View;
+use super::workers::processors;
 use super::{
     CaptureError, NetNsChoice, PortProbeChoice, ProcessChoice, Request, SnapshotSource, counters, port_probe, privilege,
 };
@@ -93,19 +96,26 @@ fn look(request: &Request) -> Result<(View, Option<Links>), CaptureError> {
     Ok((view?, links))
 }
 
-/// Looks while another thread collects descriptors, where one can be had: a host that leaks may be out of threads too.
+/// Looks while another thread collects descriptors, where one can be had: a host that leaks may be out of threads too. Whoever
+/// has looked helps.
 fn while_collecting<T>(request: &Request, look: impl FnOnce() -> T) -> (T, Option<Links>) {
-    let collect = || procfs::scan_descriptors(&request.selection, request.deadline);
     if request.processes == ProcessChoice::Skip {
         return (look(), None);
     }
-    thread::scope(|scope| match thread::Builder::new().name("descriptors".to_owned()).spawn_scoped(scope, collect) {
-        Ok(collector) => {
-            let seen = look();
-            (seen, Some(collector.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+    let collection = Collection::new(&request.selection, request.deadline);
+    let n_walkers = netlink::n_walkers(true);
+    let n_others = processors().saturating_sub(n_walkers).max(1);
+    let seen = thread::scope(|scope| {
+        let collect = || collection.begin(n_others);
+        let collector = thread::Builder::new().name("descriptors".to_owned()).spawn_scoped(scope, collect);
+        let seen = look();
+        match collector {
+            Ok(_) => collection.help(n_walkers),
+            Err(_) => collection.begin(processors()),
         }
-        Err(_) => (look(), Some(collect())),
-    })
+        seen
+    });
+    (seen, Some(collection.finish()))
 }
 
 /// What is known of the holders, and the ghosts among their descriptors.

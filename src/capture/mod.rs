@@ -4,6 +4,7 @@ pub mod anonymize;
 pub mod bytecode;
 mod cgroup;
 mod cgroup_tree;
+mod collection;
 pub mod counters;
 mod descriptors;
 mod dump;

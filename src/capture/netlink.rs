@@ -101,7 +101,7 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     let errands = errands(asked, room);
     let run = |gathered: &mut Gathered, errand: &Errand| gathered.run(*errand, asked, (kept.as_ref(), &rows));
     // A thread is in the network namespace of the one that starts it.
-    let done = spread_over(n_threads(asked), &errands, asked.deadline, (Gathered::default, run));
+    let done = spread_over(n_walkers(asked.beside_descriptors), &errands, asked.deadline, (Gathered::default, run));
     if done.n_done < errands.len() {
         return Err(io::ErrorKind::TimedOut.into());
     }
@@ -119,15 +119,17 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
 
 /// What a walk lists it writes to, which holds up another that passes there at the same time: two walks side by side cost half
 /// as much again as one after the other. Where the descriptors keep the other processors busy, that would be lost time.
-fn n_threads(asked: &Asked<'_>) -> usize {
-    if asked.beside_descriptors { (processors() / 2).max(1) } else { processors() }
+pub(super) fn n_walkers(beside_descriptors: bool) -> usize {
+    let share = if beside_descriptors { processors() / 2 } else { processors() };
+    // There are no more walks.
+    share.clamp(1, 2)
 }
 
 /// The work, in an order that keeps two processors busy to the end.
 fn errands(asked: &Asked<'_>, room: Room) -> Vec<Errand> {
     let mut errands = vec![Errand::Walk(Share::First), Errand::Walk(Share::Second), Errand::Mptcp];
     // What the kernel leaves out on request needs no room, and a single processor gains nothing.
-    if kept(asked).is_none() && n_threads(asked) > 1 {
+    if kept(asked).is_none() && n_walkers(asked.beside_descriptors) > 1 {
         errands.insert(1, Errand::Room(room));
     }
     errands

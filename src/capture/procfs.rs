@@ -6,43 +6,41 @@
 //! The crate `procfs` reads `stat` and `limits`. Its `Process::fd()` is not used: it passes over errors in silence, and
 //! it spends three more system calls on each descriptor.
 
-use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::hash::BuildHasher;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::SystemTime;
 
 use rustix::io::Errno;
 
 use super::Deadline;
-use super::descriptors::{Found, Link, TableSize, Window, read_window};
+use super::collection::Collection;
+use super::descriptors::{Link, TableSize};
 use super::netns_list::NetNsFd;
-use super::place::Task;
-use super::proc_dir::{ProcRoot, is_gone};
-use super::process_details::{Describer, Identity, bare_process, read_identity};
+use super::proc_dir::ProcRoot;
+use super::process_details::{Describer, Identity, bare_process};
 use super::process_gaps::{Privilege, Reason, Thing, Unread, gaps_of};
 use super::strays;
-use super::targets::{Target, choose_targets};
+use super::targets::Target;
 use super::users::Users;
 use super::visibility::read_hiding;
-use super::workers::spread;
+use super::workers::{processors, spread};
 use crate::attribution::NumberSet;
 use crate::model::process::{Holding, Process, ProcessIndex, ProcessKey};
 use crate::model::selection::Selection;
 use crate::model::snapshot::{Gap, Hides, ProcessScan};
 use crate::model::socket::Inode;
 
-const PROC: &str = "/proc";
+pub(super) const PROC: &str = "/proc";
 
 /// Every descriptor of a socket, of whatever family, that could be read.
 #[derive(Debug)]
 pub struct Links {
     pub(super) holders: Vec<Holder>,
-    unread: Vec<Unread>,
+    pub(super) unread: Vec<Unread>,
     /// Why no process could be looked at.
-    obstacle: Option<Gap>,
-    extent: ProcessScan,
+    pub(super) obstacle: Option<Gap>,
+    pub(super) extent: ProcessScan,
     /// Descriptors of network namespaces.
     pub(super) namespaces: Vec<NetNsFd>,
 }
@@ -88,18 +86,9 @@ type Kept<'a> = (Process, &'a Holder);
 /// What cannot be read becomes a gap of the [`Scan`]; a process that ends meanwhile is as if it had ended before.
 #[must_use]
 pub fn scan_descriptors(selection: &Selection, deadline: Deadline) -> Links {
-    let extent = if selection.by_process() { ProcessScan::Selected } else { ProcessScan::All };
-    let (holders, unread, namespaces) = (Vec::new(), Vec::new(), Vec::new());
-    let mut links = Links { holders, unread, obstacle: None, extent, namespaces };
-    match open_and_list(selection) {
-        Ok((root, pids)) => {
-            let targets = choose_targets(&root, &pids, selection, deadline, &mut links.unread);
-            let collected = read_targets(&root, &targets, deadline, &mut links.unread);
-            (links.holders, links.namespaces) = (join_pieces(collected.pieces), collected.namespaces);
-        }
-        Err(error) => links.obstacle = Some(nothing_seen(error)),
-    }
-    links
+    let collection = Collection::new(selection, deadline);
+    collection.begin(processors());
+    collection.finish()
 }
 
 /// Keeps the holders of the wanted sockets and reads everything else about them. `booted_at` places their starts in
@@ -152,103 +141,6 @@ pub(super) fn describe_with(
     gaps.extend(gaps_of(unread, Privilege::read()));
     let (processes, holdings) = number(kept, wanted.inodes);
     Scan { processes, holdings, gaps, extent }
-}
-
-fn open_and_list(selection: &Selection) -> Result<(ProcRoot, Vec<u32>), Errno> {
-    let root = ProcRoot::open(Path::new(PROC))?;
-    let mut pids = if selection.pids.is_empty() { root.pids()? } else { selection.pids.clone() };
-    pids.sort_unstable();
-    pids.dedup();
-    Ok((root, pids))
-}
-
-/// What reading the tables of all targets gave.
-#[derive(Debug, Default)]
-struct Collected {
-    pieces: Vec<Holder>,
-    namespaces: Vec<NetNsFd>,
-    unread: Vec<Unread>,
-}
-
-/// Reads the descriptors of all targets, the largest pieces first.
-fn read_targets(root: &ProcRoot, targets: &[Target], deadline: Deadline, unread: &mut Vec<Unread>) -> Collected {
-    let windows = |target: &Target| {
-        let target = *target;
-        target.size.windows().into_iter().map(move |window| (target, window))
-    };
-    let mut work: Vec<(Target, Window)> = targets.iter().flat_map(windows).collect();
-    work.sort_by_key(|(_, window)| Reverse(window.weight()));
-    let done = spread(&work, deadline, Collected::default, |collected, (target, window)| {
-        let piece = read_piece(root, target, window, collected);
-        collected.pieces.extend(piece);
-    });
-    let mut all = Collected::default();
-    for collected in done.gathered {
-        all.pieces.extend(collected.pieces);
-        all.namespaces.extend(collected.namespaces);
-        unread.extend(collected.unread);
-    }
-    let late = |(target, _): &(Target, Window)| Unread::new(Thing::Descriptors, Reason::TooLate, target.pid);
-    unread.extend(work[done.n_done..].iter().map(late));
-    all
-}
-
-/// Reads one piece of the table of a process. `None` when the process is gone, or has nothing here that matters.
-fn read_piece(root: &ProcRoot, target: &Target, window: &Window, collected: &mut Collected) -> Option<Holder> {
-    let dir = root.process(target.pid).ok()?;
-    let of_thread = target.thread.map(|tid| dir.thread(tid)).transpose().ok()?;
-    let found = match of_thread.as_ref().unwrap_or(&dir).descriptors() {
-        Ok(table) => read_window(table.as_fd(), window),
-        Err(error) if is_gone(error) => return None,
-        Err(error) => Found { error: Some(error), ..Found::default() },
-    };
-    let task = Task { pid: target.pid, thread: target.thread };
-    let fds = found.namespaces.iter().map(|link| NetNsFd { inode: link.inode, task, fd: link.fd });
-    collected.namespaces.extend(fds);
-    let unread = &mut collected.unread;
-    let counts = !matches!(target.size, TableSize::Open(_)) && found.n_open > 0;
-    if found.links.is_empty() && found.rings.is_empty() && found.error.is_none() && !target.named && !counts {
-        return None;
-    }
-    let identity = match read_identity(&dir, target.pid) {
-        Ok(identity) => identity?,
-        Err(reason) => {
-            unread.push(Unread::new(Thing::Descriptors, reason, target.pid));
-            return None;
-        }
-    };
-    let has_nothing = identity.is_kernel_thread || (identity.is_ending && target.thread.is_none());
-    if let Some(error) = found.error.filter(|_| !has_nothing) {
-        unread.push(Unread::new(Thing::Descriptors, error.into(), target.pid));
-    }
-    let n_seen = found.error.is_none().then_some(found.n_open);
-    Some(Holder { identity, target: *target, n_seen, links: found.links, rings: found.rings })
-}
-
-/// Puts the pieces of each process together. Pieces that were read of different processes with one number stay apart.
-fn join_pieces(mut pieces: Vec<Holder>) -> Vec<Holder> {
-    pieces.sort_by_key(|piece| (piece.identity.key, piece.links.first().map(|link| link.fd)));
-    let mut n_links: HashMap<ProcessKey, usize> = HashMap::new();
-    for piece in &pieces {
-        *n_links.entry(piece.identity.key).or_default() += piece.links.len();
-    }
-    let mut holders: Vec<Holder> = Vec::with_capacity(n_links.len());
-    for mut piece in pieces {
-        match holders.last_mut().filter(|holder| holder.identity.key == piece.identity.key) {
-            Some(holder) => {
-                holder.links.append(&mut piece.links);
-                holder.rings.append(&mut piece.rings);
-                holder.n_seen = holder.n_seen.zip(piece.n_seen).map(|(before, here)| before + here);
-            }
-            None => {
-                let all = n_links.get(&piece.identity.key).copied().unwrap_or_default();
-                piece.links.reserve_exact(all - piece.links.len());
-                holders.push(piece);
-            }
-        }
-    }
-    holders.retain(|holder| holder.target.named || !(holder.links.is_empty() && holder.rings.is_empty()));
-    holders
 }
 
 fn describe_holders<'a>(
@@ -318,14 +210,14 @@ fn n_ownerless(kept: &[Kept<'_>], wanted: &NumberSet) -> u64 {
     (wanted.len() - held.len()) as u64
 }
 
-fn nothing_seen(error: Errno) -> Gap {
+fn unnamed_users(error: &std::io::Error) -> Gap {
+    Gap { what: "names of users".to_owned(), why: format!("/etc/passwd: {error}"), hides: Hides::Owners, count: 1 }
+}
+
+pub(super) fn nothing_seen(error: Errno) -> Gap {
     let why = match error {
         Errno::NODEV => "no proc file system is mounted on /proc".to_owned(),
         _ => format!("/proc: {}", std::io::Error::from(error)),
     };
     Gap { what: "every process".to_owned(), why, hides: Hides::Owners, count: 1 }
-}
-
-fn unnamed_users(error: &std::io::Error) -> Gap {
-    Gap { what: "names of users".to_owned(), why: format!("/etc/passwd: {error}"), hides: Hides::Owners, count: 1 }
 }

@@ -14,6 +14,13 @@ pub(super) struct Spread<R> {
     pub(super) n_done: usize,
 }
 
+/// How far a list of work is worked off.
+#[derive(Debug, Default)]
+pub(super) struct Pile {
+    next: AtomicUsize,
+    n_done: AtomicUsize,
+}
+
 /// Works through the items on as many threads as there are cores. Each worker takes the next item when it is free, so
 /// the largest should come first, and gathers what it finds in a value of its own.
 ///
@@ -37,29 +44,47 @@ pub(super) fn spread_over<'a, T: Sync, R: Send>(
     n_threads: usize,
     items: &'a [T],
     deadline: Deadline,
-    (start, work): (impl Fn() -> R + Sync, impl Fn(&mut R, &'a T) + Sync),
+    job: (impl Fn() -> R + Sync, impl Fn(&mut R, &'a T) + Sync),
 ) -> Spread<R> {
-    let next = AtomicUsize::new(0);
-    let n_done = AtomicUsize::new(0);
-    let run = || {
-        let mut gathered = start();
-        while !deadline.has_passed() {
-            let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            n_done.fetch_add(1, Ordering::Relaxed);
-            work(&mut gathered, item);
-        }
-        gathered
-    };
-    let gathered = thread::scope(|scope| {
-        let spawn = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
-        let helpers: Vec<_> = (1..n_threads.min(items.len())).filter_map(spawn).collect();
-        let mut gathered = vec![run()];
-        for helper in helpers {
-            gathered.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        gathered
-    });
-    Spread { gathered, n_done: n_done.into_inner() }
+    let pile = Pile::default();
+    let gathered = pile.work_off(n_threads, items, deadline, job);
+    Spread { gathered, n_done: pile.n_done() }
+}
+
+impl Pile {
+    /// Works off what is left of the items, which are always the same for one pile, on so many threads, the calling one among
+    /// them; others may do the same meanwhile.
+    pub(super) fn work_off<'a, T: Sync, R: Send>(
+        &self,
+        n_threads: usize,
+        items: &'a [T],
+        deadline: Deadline,
+        (start, work): (impl Fn() -> R + Sync, impl Fn(&mut R, &'a T) + Sync),
+    ) -> Vec<R> {
+        let run = || {
+            let mut gathered = start();
+            while !deadline.has_passed() {
+                let Some(item) = items.get(self.next.fetch_add(1, Ordering::Relaxed)) else { break };
+                self.n_done.fetch_add(1, Ordering::Relaxed);
+                work(&mut gathered, item);
+            }
+            gathered
+        };
+        thread::scope(|scope| {
+            let spawn = |_| thread::Builder::new().spawn_scoped(scope, run).ok();
+            let helpers: Vec<_> = (1..n_threads.min(items.len())).filter_map(spawn).collect();
+            let mut gathered = vec![run()];
+            for helper in helpers {
+                gathered.push(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+            gathered
+        })
+    }
+
+    /// How many items, counted from the front, were taken.
+    pub(super) fn n_done(&self) -> usize {
+        self.n_done.load(Ordering::Relaxed)
+    }
 }
 
 #[cfg(test)]
