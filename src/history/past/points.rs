@@ -10,7 +10,8 @@ use super::super::stretch::code::{
     Grain, pack_limit_id, read_head, read_limit, read_limit_id, read_pool, read_process,
 };
 use super::super::stretch::{HOUR_MS, LimitId, Stretch};
-use super::lines::{Line, Lines, Mark};
+use super::lines::{Line, Lines, Mark, holds_two_thirds};
+use crate::model::points::Under;
 
 /// The most hours that a row has.
 pub(super) const MOST_HOURS: usize = 24;
@@ -40,18 +41,10 @@ pub(in super::super) struct Hour {
 /// One number hour by hour; `None` where it was not listed.
 type Cells = [Option<Cell>; MOST_HOURS];
 
-/// What a point is made of, in the order in which it is written.
+/// What a point is made of, in the order in which it is written: the least that was used, and one more than that, 0 when it
+/// was not known; what was leaked; one more than the limit, 0 when it was not known; who holds most of a pool, where a process
+/// is its own; how many ports that one holds, or of a process whether ghosts are counted.
 type Cell = [u64; 5];
-
-/// The least that was used, and one more than that; 0 when it was not known.
-const USED: usize = 0;
-const LEAKED: usize = 1;
-/// One more than the limit; 0 when it was not known.
-const LIMIT: usize = 2;
-/// [`Mark::run`] of a pool; a process is its own.
-const RUN: usize = 3;
-/// [`Mark::aside`].
-const ASIDE: usize = 4;
 
 impl Day {
     /// The day with this hour in it: in place of its last one when that is the same, or behind it. When there is no room, all
@@ -195,6 +188,8 @@ fn read_hours(row: &mut Unpacker, first: u64) -> Result<Vec<Hour>, Torn> {
 struct Columns {
     missing: u64,
     parts: [[u64; MOST_HOURS]; 5],
+    /// Which parts are the same in every hour.
+    is_steady: [bool; 5],
     count: usize,
 }
 
@@ -202,9 +197,10 @@ impl Columns {
     fn read(&mut self, row: &mut Unpacker, hours: usize) -> Result<(), Torn> {
         self.missing = row.number()?;
         self.count = hours.checked_sub(self.missing.count_ones() as usize).ok_or(Torn)?;
-        for part in &mut self.parts {
+        for (part, is_steady) in self.parts.iter_mut().zip(&mut self.is_steady) {
             let mut number = row.number()?;
-            if !row.flag()? {
+            *is_steady = !row.flag()?;
+            if *is_steady {
                 part.fill(number);
                 continue;
             }
@@ -235,17 +231,27 @@ impl Columns {
 
     /// Adds the points to a line; of a process `run` is its own. What was not known is no point.
     fn push_to(&self, line: &mut Line, first_step: u32, hours: usize, run: Option<NameId>) {
+        let [used, leaked, limits, runs, asides] = &self.parts;
+        let [.., one_limit, one_run, _] = self.is_steady;
+        let under = |place: usize| Under {
+            run: run.unwrap_or(runs[place]),
+            limit: limits[place].checked_sub(1).map(|limit| limit as f64),
+        };
+        let is_aside = |aside: u64, used: u64| match run {
+            Some(_) => aside == 1,
+            None => holds_two_thirds(aside, used),
+        };
+        let is_known = self.missing == 0 && !used[..self.count].contains(&0);
+        if is_known && one_limit && (one_run || run.is_some()) {
+            let cells = used[..self.count].iter().zip(leaked).zip(asides);
+            let cells = cells.map(|((used, leaked), aside)| (used - 1, *leaked, is_aside(*aside, used - 1)));
+            line.extend(first_step, under(0), cells);
+            return;
+        }
         for (hour, place) in self.places(hours) {
-            let part = |part: usize| self.parts[part][place];
-            if let Some(used) = part(USED).checked_sub(1) {
-                line.push(Mark {
-                    step: first_step + hour as u32,
-                    run: run.unwrap_or(part(RUN)),
-                    used,
-                    leaked: part(LEAKED),
-                    limit: part(LIMIT).checked_sub(1),
-                    aside: small(part(ASIDE)),
-                });
+            if let Some(used) = used[place].checked_sub(1) {
+                let (step, aside) = (first_step + hour as u32, is_aside(asides[place], used));
+                line.push(Mark { step, under: under(place), used, leaked: leaked[place], aside });
             }
         }
     }
@@ -290,26 +296,22 @@ pub(super) fn read_look_into(lines: &mut Lines, id: u64, sealed: &[u8]) -> Resul
         let (run, numbers) = read_process(&mut row, Grain::Look)?;
         let line = lines.process(run, step)?;
         if let Some(open) = numbers.fds_open {
-            let aside = u32::from(numbers.ghosts.is_some());
-            let (used, leaked, limit) = (open.last, numbers.leaked, numbers.fds_limit);
-            line.push(Mark { step, run, used, leaked, limit, aside });
+            let under = Under { run, limit: numbers.fds_limit.map(|limit| limit as f64) };
+            let (used, leaked, aside) = (open.last, numbers.leaked, numbers.ghosts.is_some());
+            line.push(Mark { step, under, used, leaked, aside });
         }
     }
     for _ in 0..row.number()? {
         let (pool, numbers) = read_pool(&mut row, Grain::Look)?;
         let (run, held) = numbers.holder.unwrap_or_default();
-        let (used, leaked, limit) = (numbers.used.last, numbers.stuck.last, Some(numbers.usable));
-        lines.pool(pool, step).push(Mark { step, run, used, leaked, limit, aside: small(held) });
+        let (used, leaked) = (numbers.used.last, numbers.stuck.last);
+        let under = Under { run, limit: Some(numbers.usable as f64) };
+        lines.pool(pool, step).push(Mark { step, under, used, leaked, aside: holds_two_thirds(held, used) });
     }
     for _ in 0..row.number()? {
         let (limit, numbers) = read_limit(&mut row, Grain::Look)?;
-        let (used, most) = (numbers.used.last, Some(numbers.limit));
-        lines.limit(limit, step).push(Mark { step, used, limit: most, ..Mark::default() });
+        let under = Under { run: 0, limit: Some(numbers.limit as f64) };
+        lines.limit(limit, step).push(Mark { step, under, used: numbers.used.last, leaked: 0, aside: false });
     }
     Ok(())
-}
-
-/// A flag, or a number of ports: there are no more than this holds.
-fn small(aside: u64) -> u32 {
-    u32::try_from(aside).unwrap_or(u32::MAX)
 }
