@@ -34,6 +34,7 @@ pub(super) struct Mark {
 }
 
 /// Whether one holds so much of a pool that what is in use comes and goes with it.
+#[inline]
 pub(super) fn holds_two_thirds(held: u64, used: u64) -> bool {
     held.saturating_mul(3) >= used.saturating_mul(2)
 }

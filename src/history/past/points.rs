@@ -7,7 +7,7 @@ use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
 use super::super::names::NameId;
 use super::super::stretch::code::{
-    Grain, pack_limit_id, read_head, read_limit, read_limit_id, read_pool, read_process,
+    Grain, Ports, pack_limit_id, read_descriptors, read_head, read_limit, read_limit_id, read_ports,
 };
 use super::super::stretch::{HOUR_MS, LimitId, Stretch};
 use super::lines::{Line, Lines, Mark, holds_two_thirds};
@@ -153,18 +153,60 @@ fn pack_cells(out: &mut Packer, cells: &[Option<Cell>]) {
     let missing = cells.iter().enumerate().filter(|(_, cell)| cell.is_none()).map(|(nth, _)| 1 << nth);
     out.number(missing.sum());
     for part in 0..5 {
-        let mut numbers = cells.iter().flatten().map(|cell| cell[part]);
-        let first = numbers.next().unwrap_or(0);
-        out.number(first);
-        let is_steady = numbers.clone().all(|number| number == first);
-        out.number(u64::from(!is_steady));
-        if !is_steady {
-            numbers.fold(first, |before, number| {
-                out.signed(number.wrapping_sub(before) as i64);
-                number
-            });
-        }
+        pack_column(out, cells.iter().flatten().map(|cell| cell[part]));
     }
+}
+
+/// What follows the first number of a column. Of others it is by how many bytes, and one more, each is told above that number.
+const STEADY: u64 = 0;
+/// Each by how much it differs from the one before: as the first files have it.
+const DIFFERENCES: u64 = 1;
+
+/// The least of the numbers, and by how much each is above it: in bytes that are as many for all, as far as one needs them.
+/// Numbers of this and that many bytes would be fewer and take three times as long to read.
+fn pack_column(out: &mut Packer, numbers: impl Iterator<Item = u64> + Clone) {
+    let least = numbers.clone().min().unwrap_or(0);
+    let above = numbers.map(|number| number - least);
+    let width = match above.clone().max().unwrap_or(0) {
+        0 => 0,
+        1..0x100 => 1,
+        0x100..0x1_0000 => 2,
+        0x1_0000..0x1_0000_0000 => 4,
+        _ => 8,
+    };
+    out.number(least);
+    if width == 0 {
+        out.number(STEADY);
+        return;
+    }
+    out.number(width as u64 + 1);
+    above.for_each(|above| out.fixed(above, width));
+}
+
+/// Whether all are the same.
+fn read_column(row: &mut Unpacker, column: &mut [u64; MOST_HOURS], count: usize) -> Result<bool, Torn> {
+    let mut number = row.number()?;
+    let part = &mut column[..count];
+    match row.number()? {
+        STEADY => {
+            column.fill(number);
+            return Ok(true);
+        }
+        DIFFERENCES => {
+            let (first, rest) = part.split_first_mut().ok_or(Torn)?;
+            *first = number;
+            for place in rest {
+                number = number.wrapping_add(row.signed()? as u64);
+                *place = number;
+            }
+        }
+        2 => row.fixed(part, |[byte]: [u8; 1]| number.wrapping_add(byte.into()))?,
+        3 => row.fixed(part, |bytes| number.wrapping_add(u16::from_le_bytes(bytes).into()))?,
+        5 => row.fixed(part, |bytes| number.wrapping_add(u32::from_le_bytes(bytes).into()))?,
+        9 => row.fixed(part, |bytes| number.wrapping_add(u64::from_le_bytes(bytes)))?,
+        _ => return Err(Torn),
+    }
+    Ok(false)
 }
 
 fn read_hours(row: &mut Unpacker, first: u64) -> Result<Vec<Hour>, Torn> {
@@ -198,18 +240,7 @@ impl Columns {
         self.missing = row.number()?;
         self.count = hours.checked_sub(self.missing.count_ones() as usize).ok_or(Torn)?;
         for (part, is_steady) in self.parts.iter_mut().zip(&mut self.is_steady) {
-            let mut number = row.number()?;
-            *is_steady = !row.flag()?;
-            if *is_steady {
-                part.fill(number);
-                continue;
-            }
-            let (first, rest) = part[..self.count.max(1)].split_first_mut().ok_or(Torn)?;
-            *first = number;
-            for place in rest {
-                number = number.wrapping_add(row.signed()? as u64);
-                *place = number;
-            }
+            *is_steady = read_column(row, part, self.count)?;
         }
         Ok(())
     }
@@ -293,19 +324,17 @@ pub(super) fn read_look_into(lines: &mut Lines, id: u64, sealed: &[u8]) -> Resul
     let mut row = Unpacker::open(Seal::Look, id, sealed)?;
     let step = lines.step_of_look(&read_head(&mut row, id)?);
     for _ in 0..row.number()? {
-        let (run, numbers) = read_process(&mut row, Grain::Look)?;
+        let (run, seen) = read_descriptors(&mut row)?;
         let line = lines.process(run, step)?;
-        if let Some(open) = numbers.fds_open {
-            let under = Under { run, limit: numbers.fds_limit.map(|limit| limit as f64) };
-            let (used, leaked, aside) = (open.last, numbers.leaked, numbers.ghosts.is_some());
-            line.push(Mark { step, under, used, leaked, aside });
+        if let Some(used) = seen.used {
+            let under = Under { run, limit: seen.limit.map(|limit| limit as f64) };
+            line.push(Mark { step, under, used, leaked: seen.leaked, aside: seen.counts_ghosts });
         }
     }
     for _ in 0..row.number()? {
-        let (pool, numbers) = read_pool(&mut row, Grain::Look)?;
-        let (run, held) = numbers.holder.unwrap_or_default();
-        let (used, leaked) = (numbers.used.last, numbers.stuck.last);
-        let under = Under { run, limit: Some(numbers.usable as f64) };
+        let (pool, seen) = read_ports(&mut row)?;
+        let Ports { usable, used, leaked, holder: (run, held) } = seen;
+        let under = Under { run, limit: Some(usable as f64) };
         lines.pool(pool, step).push(Mark { step, under, used, leaked, aside: holds_two_thirds(held, used) });
     }
     for _ in 0..row.number()? {
@@ -314,4 +343,46 @@ pub(super) fn read_look_into(lines: &mut Lines, id: u64, sealed: &[u8]) -> Resul
         lines.limit(limit, step).push(Mark { step, under, used: numbers.used.last, leaked: 0, aside: false });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(row: &[u8], count: usize) -> (Vec<u64>, bool) {
+        let mut row = Unpacker::unsealed(row);
+        let mut column = [0; MOST_HOURS];
+        let is_steady = read_column(&mut row, &mut column, count).expect("a column");
+        row.finish().expect("nothing left");
+        (column[..count].to_vec(), is_steady)
+    }
+
+    #[test]
+    fn columns_read_back_whatever_their_width() {
+        for most in [0, 1, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX] {
+            let column: Vec<u64> =
+                (0..MOST_HOURS as u64).map(|hour| if hour % 3 == 0 { most } else { most / 5 }).collect();
+            for count in [1, 2, MOST_HOURS] {
+                let mut out = Packer::default();
+                pack_column(&mut out, column[..count].iter().copied());
+                let row = out.into_bytes();
+                assert_eq!(read(&row, count), (column[..count].to_vec(), most == 0 || count == 1), "{most}, {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_files_tell_differences() {
+        let mut out = Packer::default();
+        [700, DIFFERENCES].into_iter().for_each(|number| out.number(number));
+        [-200, 0, 1 << 40].into_iter().for_each(|difference| out.signed(difference));
+        assert_eq!(read(&out.into_bytes(), 4), (vec![700, 500, 500, 500 + (1 << 40)], false));
+    }
+
+    #[test]
+    fn a_width_that_was_never_written_is_torn() {
+        for row in [[7, 4, 1, 2], [7, 10, 1, 2], [7, 3, 1, 2]] {
+            assert_eq!(read_column(&mut Unpacker::unsealed(&row), &mut [0; MOST_HOURS], 2), Err(Torn), "{row:?}");
+        }
+    }
 }
