@@ -2,10 +2,12 @@
 //!
 //! `cargo bench --bench history` fills a store with three months by the hour and two days of a look every five minutes, of
 //! 32 processes and 32 pools whose numbers jump about all the time, and then opens, reads and writes it again and again.
+//! A check is a process of its own, in which every page of memory is touched for the first time: that is timed, too.
 
 use std::error::Error;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use closewatch::history::{Access, History, HistoryError, Moment};
@@ -23,7 +25,18 @@ const DAY: u64 = 86_400;
 /// Where the looks of the rounds begin.
 const NOW: u64 = 92 * DAY;
 
+/// Asks this program to read the file that is named next once, at the moment named behind it.
+const ONCE: &str = "--once";
+
 fn main() -> Outcome<()> {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, option, path, seconds] = args.as_slice()
+        && option == ONCE
+    {
+        let seconds = seconds.parse()?;
+        let [wall, processor] = measured(|| read(Path::new(path), seconds))?.map(|time| time.as_nanos());
+        return Ok(writeln!(std::io::stdout(), "{wall} {processor}")?);
+    }
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("history.db");
     let mut numbers = sample::Numbers(1);
@@ -37,21 +50,24 @@ fn main() -> Outcome<()> {
     let kib = std::fs::metadata(&path)?.len() >> 10;
     writeln!(
         std::io::stdout(),
-        "{kib} KiB, {points} points\n{:<44} {:>9} {:>9} {:>9}",
+        "{kib} KiB, {points} points\n{:<48} {:>9} {:>9} {:>9}",
         "",
         "wall",
         "processor",
         "least"
     )?;
-    time("opening", |_| History::open(&path, Access::ReadWrite).map(drop))?;
-    time("opening and reading the past", |_| read(&path, NOW))?;
+    time("opening", |_| measured(|| History::open(&path, Access::ReadWrite).map(drop)))?;
+    time("opening and reading the past", |_| measured(|| read(&path, NOW)))?;
+    time("the same, each time in a process of its own", |_| apart(&path, NOW))?;
     let busy: Vec<Memory> = (0..ROUNDS).map(|nth| sample::busy(NOW + nth * 300, &mut numbers)).collect();
-    time("opening and remembering", |nth| write(&path, &busy[nth as usize]))?;
+    time("opening and remembering", |nth| measured(|| write(&path, &busy[nth as usize])))?;
 
     let after = NOW + (ROUNDS + 1) * 300;
+    let end = after + ROUNDS * 300;
     let leaks: Vec<Memory> = (0..ROUNDS).map(|nth| leaking(after + nth * 300, nth)).collect();
-    time("the same, 65,536 stuck sockets, 100 of them new", |nth| write(&path, &leaks[nth as usize]))?;
-    time("opening and reading the past with these", |_| read(&path, after + ROUNDS * 300))
+    time("the same, 65,536 stuck sockets, 100 of them new", |nth| measured(|| write(&path, &leaks[nth as usize])))?;
+    time("opening and reading the past with these", |_| measured(|| read(&path, end)))?;
+    time("the same, each time in a process of its own", |_| apart(&path, end))
 }
 
 /// A look at which all sockets that can be kept are stuck, of which some are new.
@@ -75,24 +91,40 @@ fn write(path: &Path, look: &Memory) -> Result<(), HistoryError> {
     History::open(path, Access::ReadWrite)?.remember(look).map(drop)
 }
 
-/// Prints the median of the times by the wall and by the processor, and the least by the wall. Only the second stands still
-/// when others use the machine; it does not count the waiting for the device.
-fn time<E>(what: &str, mut run: impl FnMut(u64) -> Result<(), E>) -> Outcome<()>
+/// The time by the wall and by the processor.
+type Times = [Duration; 2];
+
+fn measured<E>(work: impl FnOnce() -> Result<(), E>) -> Outcome<Times>
 where
     E: Error + 'static,
 {
+    let (start, used) = (Instant::now(), processor_time());
+    work()?;
+    Ok([start.elapsed(), processor_time() - used])
+}
+
+/// What a copy of this program measures that reads the past once.
+fn apart(path: &Path, seconds: u64) -> Outcome<Times> {
+    let output = Command::new(std::env::current_exe()?).arg(ONCE).arg(path).arg(seconds.to_string()).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let (wall, processor) = text.trim().split_once(' ').ok_or("the copy failed")?;
+    Ok([Duration::from_nanos(wall.parse()?), Duration::from_nanos(processor.parse()?)])
+}
+
+/// Prints the median of the times by the wall and by the processor, and the least by the wall. Only the second stands still
+/// when others use the machine; it does not count the waiting for the device.
+fn time(what: &str, mut run: impl FnMut(u64) -> Outcome<Times>) -> Outcome<()> {
     let (mut wall, mut processor) = (Vec::new(), Vec::new());
     for nth in 0..ROUNDS {
-        let (start, used) = (Instant::now(), processor_time());
-        run(nth)?;
-        wall.push(start.elapsed());
-        processor.push(processor_time() - used);
+        let [by_wall, by_processor] = run(nth)?;
+        wall.push(by_wall);
+        processor.push(by_processor);
     }
     wall.sort();
     processor.sort();
     let middle = wall.len() / 2;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{what:<44} {:>9.1?} {:>9.1?} {:>9.1?}", wall[middle], processor[middle], wall[0])?;
+    writeln!(out, "{what:<48} {:>9.1?} {:>9.1?} {:>9.1?}", wall[middle], processor[middle], wall[0])?;
     Ok(())
 }
 

@@ -208,7 +208,7 @@ fn lines(past: &Past, looks: &[Look], at: SystemTime) -> Vec<Line> {
         if forecast.now.at < listed_until {
             forecast.trend = Trend { growth: Growth::Unknown(Why::Gone), wall: Wall::Unknown(Why::Gone) };
         }
-        Some(Line { holder: holder(&forecast, looks), forecast, points: series.points.clone() })
+        Some(Line { holder: holder(&forecast, looks), forecast, points: series.points.iter().collect() })
     };
     past.series.iter().filter_map(line).collect()
 }

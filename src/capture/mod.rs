@@ -130,6 +130,12 @@ impl Deadline {
         self.0.is_some_and(|moment| Instant::now() >= moment)
     }
 
+    /// When it is; `None` without one.
+    #[must_use]
+    pub fn moment(&self) -> Option<Instant> {
+        self.0
+    }
+
     /// How much time is left; `None` without a deadline.
     #[must_use]
     pub fn left(&self) -> Option<Duration> {

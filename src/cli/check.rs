@@ -87,10 +87,11 @@ fn grade(args: &CheckArgs, word: &LastWord) -> Result<Exit> {
         // Before the gaps that came of it.
         snapshot.gaps.insert(0, time_was_up(limit));
     }
-    let mut keeper = Keeper::open(&job.history, Purpose::Remember)?;
+    let unfit = past::unfit(&job.request, &job.history);
+    let mut keeper = Keeper::open(&job.history, Purpose::Remember, job.request.deadline)?;
     let past = keeper.past(&snapshot);
     let mut report = report::build(&snapshot, &job.query, &past, &job.policy);
-    keeper.remember(&report.memory(), past::unfit(&job.request, &job.history));
+    keeper.remember(&report.memory(), unfit);
     report.history = keeper.into_note();
     // Telegraf drops what a command printed that did not exit with 0.
     let exit = if job.output.format == Format::Influx { Exit::Done } else { Exit::Graded(report.verdict) };

@@ -88,7 +88,7 @@ fn report(args: &ReportArgs) -> Result<Exit> {
     let job = ReportJob::from_args(args)?;
     let sink = Sink::open(job.output.file.as_deref())?;
     let snapshot = look(job.from.as_ref(), &job.request)?;
-    let mut keeper = Keeper::open(&job.history, Purpose::Know)?;
+    let mut keeper = Keeper::open(&job.history, Purpose::Know, job.request.deadline)?;
     let past = keeper.past(&snapshot);
     let mut report = report::build(&snapshot, &job.query, &past, &job.policy);
     report.history = keeper.into_note();

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::request::HistoryRequest;
-use crate::capture::{NetNsChoice, Request};
+use crate::capture::{Deadline, NetNsChoice, Request};
 use crate::history::{self, Access, History, HistoryError, Moment};
 use crate::model::past::{HistoryNote, Memory, Past};
 use crate::model::snapshot::Snapshot;
@@ -25,11 +25,12 @@ pub(super) enum Purpose {
 }
 
 impl Keeper {
-    /// Opens the history that was asked for.
+    /// Opens the history that was asked for. Others are waited for as long as there is time for the look: what is left after
+    /// that is for telling it.
     ///
     /// # Errors
     /// When a file that was named cannot be read, and the command has nothing else to do with it than to read.
-    pub(super) fn open(asked: &HistoryRequest, purpose: Purpose) -> Result<Self, HistoryError> {
+    pub(super) fn open(asked: &HistoryRequest, purpose: Purpose, deadline: Deadline) -> Result<Self, HistoryError> {
         let (path, is_named) = match asked {
             HistoryRequest::None => return Ok(Self::without(None)),
             HistoryRequest::File(path) => (Some(path.clone()), true),
@@ -39,7 +40,7 @@ impl Keeper {
             return Ok(Self::without((purpose == Purpose::Remember).then(no_home)));
         };
         let access = if purpose == Purpose::Remember { Access::ReadWrite } else { Access::ReadOnly };
-        match History::open(&path, access) {
+        match History::open_by(&path, access, deadline.moment()) {
             Ok(history) => {
                 Ok(Self { history: Some(history), note: HistoryNote { file: Some(path), ..HistoryNote::default() } })
             }
@@ -85,7 +86,8 @@ impl Keeper {
     }
 }
 
-/// Why this look must not be added to the history of the host: what it leaves out would look as if it were gone.
+/// Why this look must not be added to the history of the host: what it leaves out would look as if it were gone. To be asked
+/// when the look is over: the time that passes after it has cut nothing short.
 pub(super) fn unfit(request: &Request, asked: &HistoryRequest) -> Option<String> {
     if request.deadline.has_passed() {
         return Some("the look was cut short".to_owned());

@@ -47,6 +47,11 @@ impl Packer {
         self.0.push(number as u8);
     }
 
+    /// The number in so many bytes, the lowest first; those above them are zeros.
+    pub(super) fn fixed(&mut self, number: u64, width: usize) {
+        self.0.extend_from_slice(&number.to_le_bytes()[..width]);
+    }
+
     /// The sign becomes the lowest bit: small numbers stay short on both sides of zero.
     pub(super) fn signed(&mut self, number: i64) {
         self.number((number << 1 ^ number >> 63) as u64);
@@ -94,6 +99,12 @@ impl<'a> Unpacker<'a> {
         Ok(Self(packed))
     }
 
+    /// A part of a row, as it was packed.
+    #[cfg(test)]
+    pub(super) fn unsealed(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     #[inline]
     pub(super) fn number(&mut self) -> Result<u64, Torn> {
         // Most numbers have one byte to three: by so much counts change that go up to the number of ports.
@@ -133,10 +144,26 @@ impl<'a> Unpacker<'a> {
         Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
     }
 
+    /// As many numbers of so many bytes as there are places.
+    #[inline]
+    pub(super) fn fixed<const N: usize>(
+        &mut self,
+        places: &mut [u64],
+        number: impl Fn([u8; N]) -> u64,
+    ) -> Result<(), Torn> {
+        let (fixed, rest) = self.0.split_at_checked(places.len() * N).ok_or(Torn)?;
+        self.0 = rest;
+        let (numbers, _) = fixed.as_chunks();
+        places.iter_mut().zip(numbers).for_each(|(place, bytes)| *place = number(*bytes));
+        Ok(())
+    }
+
+    #[inline]
     pub(super) fn optional(&mut self) -> Result<Option<u64>, Torn> {
         Ok(self.number()?.checked_sub(1))
     }
 
+    #[inline]
     pub(super) fn flag(&mut self) -> Result<bool, Torn> {
         match self.number()? {
             0 => Ok(false),

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rusqlite::ErrorCode;
+
+use super::patience::words;
 
 /// What went wrong within the file; [`super::History`] adds which file and what was being done.
 #[derive(Debug)]
@@ -109,12 +112,14 @@ pub enum HistoryError {
         what: String,
     },
     /// Others held it for longer than this look can wait.
-    #[error("{operation} the history {}: others have been using it for {} s", path.display(), super::PATIENCE.as_secs())]
+    #[error("{operation} the history {}: {}", path.display(), words(*waited))]
     Busy {
         /// What was being done.
         operation: &'static str,
         /// The file.
         path: PathBuf,
+        /// For how long they were waited for.
+        waited: Duration,
     },
     /// It can be read only; the reason was noted when it was opened.
     #[error("writing the history {}: {why}", path.display())]

@@ -12,6 +12,7 @@ mod bytes;
 mod fault;
 mod names;
 mod past;
+mod patience;
 mod place;
 mod rows;
 mod schema;
@@ -22,7 +23,7 @@ mod upkeep;
 
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -34,14 +35,12 @@ pub use crate::model::numbers;
 
 use self::fault::Fault;
 use self::names::Dictionary;
+use self::patience::Patience;
 use self::place::{Identity, Place};
 use self::stretch::code::Grain;
 use self::stretch::{milliseconds, system_time, uptime_ms};
 use self::tip::{Latest, Tip};
 use crate::model::past::{Memory, Past, Turnover};
-
-/// How long others are waited for: a hundred looks that are written at once take a second or two.
-pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most that the age of the store grows between two looks, whatever the clock says.
 const LONGEST_STEP_MS: u64 = 86_400_000;
@@ -97,11 +96,21 @@ impl History {
     /// When there is none (for reading only), when the place cannot be trusted, when it is of a later version or of another
     /// program, and when it cannot be read at all.
     pub fn open(path: &Path, access: Access) -> Result<Self, HistoryError> {
+        Self::open_by(path, access, None)
+    }
+
+    /// The same, and whatever is done with it: others are waited for until this moment at the most. Without one they are for
+    /// some seconds at each step. What takes no waiting is done after that moment, too.
+    ///
+    /// # Errors
+    /// As for [`History::open`].
+    pub fn open_by(path: &Path, access: Access, moment: Option<Instant>) -> Result<Self, HistoryError> {
+        let patience = Patience::until(moment);
         let place = match access {
-            Access::ReadWrite => match Place::make(path) {
+            Access::ReadWrite => match Place::make(path, patience) {
                 // Where nothing can be made, there may still be a history to read.
                 Err(unmade @ HistoryError::Io { .. }) => {
-                    let found = Place::find(path).map_err(|_| ());
+                    let found = Place::find(path, patience).map_err(|_| ());
                     return match found.map(|place| Self::open_reading(place, Some(unmade.to_string()))) {
                         Ok(Ok(history)) => Ok(history),
                         _ => Err(unmade),
@@ -109,10 +118,11 @@ impl History {
                 }
                 made => made?,
             },
-            Access::ReadOnly => return Self::open_reading(Place::find(path)?, None),
+            Access::ReadOnly => return Self::open_reading(Place::find(path, patience)?, None),
         };
         let identity = place.identity()?;
-        match schema::open_for_writing(place.path()) {
+        let asked = Instant::now();
+        match schema::open_for_writing(place.path(), patience) {
             Ok(connection) if is_read_only(&connection) => {
                 let why = "the file may not be written to".to_owned();
                 Self::open_reading(place, Some(why))
@@ -120,20 +130,21 @@ impl History {
             Ok(connection) => {
                 Ok(Self { connection, place, identity, access, read_only_because: None, notes: Vec::new() })
             }
-            Err(fault) => Self::open_otherwise(place, identity, fault),
+            Err(fault) => Self::open_otherwise(place, identity, Met { fault, asked }),
         }
     }
 
-    fn open_otherwise(place: Place, identity: Option<Identity>, fault: Fault) -> Result<Self, HistoryError> {
-        if let Some(what) = fault.damage() {
+    fn open_otherwise(place: Place, identity: Option<Identity>, met: Met) -> Result<Self, HistoryError> {
+        if let Some(what) = met.fault.damage() {
             let note = set_aside(&place, identity, &what)?;
             let identity = place.identity()?;
-            let opened = schema::open_for_writing(place.path());
-            let connection = opened.map_err(|fault| told(&place, "opening", fault))?;
+            let asked = Instant::now();
+            let opened = schema::open_for_writing(place.path(), place.patience());
+            let connection = opened.map_err(|fault| told(&place, "opening", Met { fault, asked }))?;
             let notes = note.into_iter().collect();
             return Ok(Self { connection, place, identity, access: Access::ReadWrite, read_only_because: None, notes });
         }
-        let refused = told(&place, "opening", fault);
+        let refused = told(&place, "opening", met);
         match refused {
             HistoryError::Sqlite { ref error, .. } => {
                 Self::open_reading(place, Some(error.to_string())).map_err(|_| refused)
@@ -145,14 +156,15 @@ impl History {
     /// `why` it is not opened for writing, when that was asked for.
     fn open_reading(place: Place, why: Option<String>) -> Result<Self, HistoryError> {
         let identity = place.identity()?;
-        let opened = match schema::open_for_reading(place.path()) {
+        let asked = Instant::now();
+        let opened = match schema::open_for_reading(place.path(), place.patience()) {
             // On a device that may not be written to, or has no room, there is no place for locks. Nor for a writer.
             Err(fault) if fault.damage().is_none() && !fault.is_busy() && !place.has_pages_ahead() => {
-                schema::open_unchanging(place.path()).map_err(|_| fault)
+                schema::open_unchanging(place.path(), place.patience()).map_err(|_| fault)
             }
             opened => opened,
         };
-        let connection = opened.map_err(|fault| told(&place, "opening", fault))?;
+        let connection = opened.map_err(|fault| told(&place, "opening", Met { fault, asked }))?;
         let path = place.path().display();
         let note = why.as_ref().map(|why| format!("the history {path} is read and not added to: {why}"));
         let notes = note.into_iter().collect();
@@ -183,8 +195,8 @@ impl History {
     /// As for [`History::past`].
     pub fn last_look(&mut self) -> Result<Option<LastLook>, HistoryError> {
         match self.reading(past::last_look) {
-            Err(fault) => {
-                self.give_up_damaged("reading", fault)?;
+            Err(met) => {
+                self.give_up_damaged("reading", met)?;
                 Ok(None)
             }
             Ok(last) => Ok(last),
@@ -202,8 +214,8 @@ impl History {
     pub fn past(&mut self, now: &Moment) -> Result<Past, HistoryError> {
         let past = self.reading(|connection| past::read(connection, now));
         match past {
-            Err(fault) => {
-                self.give_up_damaged("reading", fault)?;
+            Err(met) => {
+                self.give_up_damaged("reading", met)?;
                 Ok(Past::default())
             }
             Ok(past) => Ok(past),
@@ -218,8 +230,8 @@ impl History {
     pub fn looks(&mut self, range: impl RangeBounds<SystemTime>) -> Result<Vec<Look>, HistoryError> {
         let looks = self.reading(|connection| rows::read(connection, &range));
         match looks {
-            Err(fault) => {
-                self.give_up_damaged("reading", fault)?;
+            Err(met) => {
+                self.give_up_damaged("reading", met)?;
                 Ok(Vec::new())
             }
             Ok(looks) => Ok(looks),
@@ -244,40 +256,56 @@ impl History {
             let why = self.read_only_because.clone().unwrap_or_else(|| "it was opened for reading".to_owned());
             return Err(HistoryError::NotWritable { path: self.path().to_owned(), why });
         }
-        match write(&mut self.connection, memories) {
-            Err(fault) => {
-                self.give_up_damaged("writing", fault)?;
-                write(&mut self.connection, memories).map_err(|fault| told(&self.place, "writing", fault))
+        match self.writing(memories) {
+            Err(met) => {
+                self.give_up_damaged("writing", met)?;
+                self.writing(memories).map_err(|met| told(&self.place, "writing", met))
             }
             Ok(remembered) => Ok(remembered),
         }
     }
 
+    fn writing(&mut self, memories: &[Memory]) -> Result<Turnover, Met> {
+        let asked = Instant::now();
+        let granted = self.place.patience().grant(&self.connection);
+        granted.and_then(|()| write(&mut self.connection, memories)).map_err(|fault| Met { fault, asked })
+    }
+
     /// Reads in one transaction, so that all is of one moment.
-    fn reading<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
-        let transaction = self.connection.unchecked_transaction()?;
-        let result = read(&transaction);
-        // Nothing was written: there is nothing that could fail to be put in place.
-        drop(transaction);
-        result
+    fn reading<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Met> {
+        let asked = Instant::now();
+        let result = self.place.patience().grant(&self.connection).and_then(|()| {
+            let transaction = self.connection.unchecked_transaction()?;
+            // Nothing is written: there is nothing that could fail to be put in place.
+            read(&transaction)
+        });
+        result.map_err(|fault| Met { fault, asked })
     }
 
     /// Sets the file aside if that is what the fault calls for, and goes on with an empty one.
-    fn give_up_damaged(&mut self, operation: &'static str, fault: Fault) -> Result<(), HistoryError> {
-        let what = match fault.damage() {
+    fn give_up_damaged(&mut self, operation: &'static str, met: Met) -> Result<(), HistoryError> {
+        let what = match met.fault.damage() {
             Some(what) if self.access == Access::ReadWrite => what,
-            _ => return Err(told(&self.place, operation, fault)),
+            _ => return Err(told(&self.place, operation, met)),
         };
         // The file must not be open when it is moved: what closes it would write to it.
-        let nothing = Connection::open_in_memory().map_err(|error| told(&self.place, operation, error.into()))?;
+        let asked = Instant::now();
+        let nothing = Connection::open_in_memory()
+            .map_err(|error| told(&self.place, operation, Met { fault: error.into(), asked }))?;
         drop(std::mem::replace(&mut self.connection, nothing));
         let note = set_aside(&self.place, self.identity, &what)?;
         self.notes.extend(note);
         self.identity = self.place.identity()?;
-        let opened = schema::open_for_writing(self.place.path());
-        self.connection = opened.map_err(|fault| told(&self.place, operation, fault))?;
+        let opened = schema::open_for_writing(self.place.path(), self.place.patience());
+        self.connection = opened.map_err(|fault| told(&self.place, operation, Met { fault, asked }))?;
         Ok(())
     }
+}
+
+/// A fault, and when the step was begun that it ended.
+struct Met {
+    fault: Fault,
+    asked: Instant,
 }
 
 /// The note that tells of it; none when another process was faster.
@@ -302,13 +330,13 @@ fn is_read_only(connection: &Connection) -> bool {
 }
 
 /// The fault with the file it is of.
-fn told(place: &Place, operation: &'static str, fault: Fault) -> HistoryError {
+fn told(place: &Place, operation: &'static str, Met { fault, asked }: Met) -> HistoryError {
     let path = place.path().to_owned();
     if let Some(what) = fault.damage() {
         return HistoryError::Damaged { path, what };
     }
     if fault.is_busy() {
-        return HistoryError::Busy { operation, path };
+        return HistoryError::Busy { operation, path, waited: asked.elapsed() };
     }
     match fault {
         Fault::Newer(found) => HistoryError::Newer { path, found, known: schema::VERSION },

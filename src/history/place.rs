@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use rustix::fs::{FileType, FlockOperation, Mode, flock, mknodat};
 use rustix::io::Errno;
 
-use super::PATIENCE;
 use super::fault::{HistoryError, PlaceFault};
+use super::patience::Patience;
 
 const FILE_NAME: &str = "history.db";
 
@@ -52,6 +52,7 @@ fn default_path_of(is_root: bool, variable: impl Fn(&str) -> Option<OsString>) -
 pub(super) struct Place {
     path: PathBuf,
     directory: File,
+    patience: Patience,
 }
 
 /// What a look at the file tells one history from the next by.
@@ -63,18 +64,18 @@ pub(super) struct Identity {
 
 impl Place {
     /// Makes the directory and an empty file where there are none, for nobody but the owner and its group to read.
-    pub(super) fn make(path: &Path) -> Result<Self, HistoryError> {
+    pub(super) fn make(path: &Path, patience: Patience) -> Result<Self, HistoryError> {
         let parent = parent_of(path);
         let made = DirBuilder::new().recursive(true).mode(0o750).create(parent);
         made.map_err(|error| HistoryError::Io { operation: "making the directory", path: parent.to_owned(), error })?;
-        let place = Self::hold(path)?;
+        let place = Self::hold(path, patience)?;
         place.make_file()?;
         Ok(place)
     }
 
     /// The place of a file that must be there.
-    pub(super) fn find(path: &Path) -> Result<Self, HistoryError> {
-        match Self::hold(path) {
+    pub(super) fn find(path: &Path, patience: Patience) -> Result<Self, HistoryError> {
+        match Self::hold(path, patience) {
             Err(HistoryError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
                 Err(HistoryError::Missing { path: path.to_owned() })
             }
@@ -86,14 +87,14 @@ impl Place {
         }
     }
 
-    fn hold(path: &Path) -> Result<Self, HistoryError> {
+    fn hold(path: &Path, patience: Patience) -> Result<Self, HistoryError> {
         let refuse = |error| HistoryError::Io { operation: "opening the history", path: path.to_owned(), error };
         let name = path.file_name().ok_or_else(|| refuse(ErrorKind::InvalidInput.into()))?;
         // SQLite is told to follow no link at all; those on the way to the directory are the operator's.
         let parent = parent_of(path).canonicalize().map_err(refuse)?;
         let directory = File::open(&parent).map_err(refuse)?;
         check_directory(&parent, &directory.metadata().map_err(refuse)?)?;
-        let place = Self { path: parent.join(name), directory };
+        let place = Self { path: parent.join(name), directory, patience };
         place.lock(FlockOperation::NonBlockingLockShared)?;
         if let Some(there) = place.metadata()? {
             check_file(&place.path, &there)?;
@@ -110,17 +111,23 @@ impl Place {
         &self.path
     }
 
+    /// How long others are waited for by who uses the file.
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
     /// Waits for a lock on the directory: shared by all who use a history in it, alone for one who sets it aside.
     fn lock(&self, operation: FlockOperation) -> Result<(), HistoryError> {
-        let start = Instant::now();
+        let (start, patience) = (Instant::now(), self.patience.left());
         loop {
             match flock(&self.directory, operation) {
                 Ok(()) => return Ok(()),
-                Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < PATIENCE => {
+                Err(Errno::WOULDBLOCK | Errno::INTR) if start.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(5));
                 }
                 Err(Errno::WOULDBLOCK | Errno::INTR) => {
-                    return Err(HistoryError::Busy { operation: "opening", path: self.path.clone() });
+                    let (path, waited) = (self.path.clone(), start.elapsed());
+                    return Err(HistoryError::Busy { operation: "opening", path, waited });
                 }
                 Err(error) => return Err(self.refused("locking the directory of", error.into())),
             }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::PATIENCE;
 use super::fault::Fault;
+use super::patience::Patience;
 use super::tip::{self, Tip};
 use super::upkeep::MOST_PAGES;
 
@@ -38,30 +38,31 @@ const AHEAD_BYTES: i64 = AHEAD_PAGES * 4_096;
 const STATEMENTS: usize = 40;
 
 /// Opens a file that is there for writing, and makes the tables when it is empty.
-pub(super) fn open_for_writing(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn open_for_writing(path: &Path, patience: Patience) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    set_up(&connection)?;
+    set_up(&connection, patience)?;
     check(&connection)?;
-    write_ahead(&connection)?;
+    write_ahead(&connection, patience)?;
     // After a crash of the machine the last looks may be gone; what is there is whole.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", AHEAD_PAGES)?;
     connection.pragma_update_and_check(None, "journal_size_limit", AHEAD_BYTES, |_| Ok(()))?;
     // Freed pages are used again: the file need not shrink, it must not grow.
     connection.pragma_update_and_check(None, "max_page_count", MOST_PAGES as i64, |_| Ok(()))?;
+    patience.grant(&connection)?;
     migrate(connection)
 }
 
 /// Opens a file for reading only.
-pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn open_for_reading(path: &Path, patience: Patience) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    reader(Connection::open_with_flags(path, flags)?)
+    reader(Connection::open_with_flags(path, flags)?, patience)
 }
 
 /// Opens a file that nobody can write to, without locks and without a place for them. What was written ahead beside it is
 /// not read: the caller sees to it that there is none.
-pub(super) fn open_unchanging(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn open_unchanging(path: &Path, patience: Patience) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NOFOLLOW
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
@@ -74,18 +75,18 @@ pub(super) fn open_unchanging(path: &Path) -> Result<Connection, Fault> {
         }
     }
     uri.push_str("?immutable=1");
-    reader(Connection::open_with_flags(uri, flags)?)
+    reader(Connection::open_with_flags(uri, flags)?, patience)
 }
 
-fn reader(connection: Connection) -> Result<Connection, Fault> {
-    set_up(&connection)?;
+fn reader(connection: Connection, patience: Patience) -> Result<Connection, Fault> {
+    set_up(&connection, patience)?;
     check(&connection)?;
     Ok(connection)
 }
 
 /// What every connection needs: patience, and no trust in what a damaged file says its schema is.
-fn set_up(connection: &Connection) -> Result<(), Fault> {
-    connection.busy_timeout(PATIENCE)?;
+fn set_up(connection: &Connection, patience: Patience) -> Result<(), Fault> {
+    patience.grant(connection)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -130,13 +131,14 @@ fn check(connection: &Connection) -> Result<(), Fault> {
 }
 
 /// Two that turn a fresh file to writing ahead at once cannot wait for each other: SQLite tells both to try again.
-fn write_ahead(connection: &Connection) -> Result<(), Fault> {
-    let start = Instant::now();
+fn write_ahead(connection: &Connection, patience: Patience) -> Result<(), Fault> {
+    let (start, longest) = (Instant::now(), patience.left());
     loop {
+        patience.grant(connection)?;
         let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
         match mode.map_err(Fault::from) {
             Ok(_) => return Ok(()),
-            Err(fault) if fault.is_busy() && start.elapsed() < PATIENCE => {
+            Err(fault) if fault.is_busy() && start.elapsed() < longest => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(fault) => return Err(fault),

@@ -8,6 +8,7 @@ pub mod ghost;
 pub mod look;
 pub mod numbers;
 pub mod past;
+pub mod points;
 pub mod ports;
 pub mod process;
 pub mod selection;

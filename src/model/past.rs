@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::points::Points;
 use super::process::ProcessKey;
 use super::socket::SockCookie;
 use super::state::StateCounts;
@@ -220,7 +221,7 @@ pub struct Series {
     /// Of what.
     pub track: Track,
     /// The points.
-    pub points: Vec<Point>,
+    pub points: Points,
     /// Whose the last point is, when that is of this boot: the process, or of a pool the process that held most of it.
     pub holder: Option<ProcessKey>,
 }

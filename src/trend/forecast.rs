@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Growth, Kind, Trend, Wall};
 use crate::model::past::{Memory, Past, Point, PoolMemory, ProcessMemory, Series, Service, Track};
+use crate::model::points::Points;
 use crate::model::process::ProcessKey;
 
 /// What is to be expected of one number.
@@ -64,11 +65,12 @@ pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
     let known: HashMap<&Track, &Series> = past.series.iter().map(|series| (&series.track, series)).collect();
     let at = unix_seconds(memory.taken_at);
     let stayed = stayed(memory, past);
+    let none = Points::default();
     let mut forecasts: Vec<Forecast> = present(memory, &known, at)
         .into_iter()
         .map(|Present { track, holder, point, held }| {
             let earlier = known.get(&track).copied();
-            let mut points = earlier.map_or_else(Vec::new, |series| series.points.clone());
+            let points = earlier.map_or(&none, |series| &series.points);
             let before = earlier.and_then(|series| series.holder);
             let run = points.last().map_or(0, |last| match before {
                 // Nobody was ever known to hold it.
@@ -77,12 +79,9 @@ pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
                 _ => last.run.wrapping_add(1),
             });
             let now = Point { run, ..point };
-            let n_looks = points.len();
-            points.push(now);
-            let series = Series { track, points, holder };
-            let trend = super::of(&series, at);
+            let trend = super::judge(points.iter().chain([now]), at);
             let stayed = holder.and_then(|holder| stayed.get(&holder).copied()).unwrap_or_default();
-            Forecast { track: series.track, holder, now, n_looks, trend, stayed }
+            Forecast { track, holder, now, n_looks: points.len(), trend, stayed }
         })
         .collect();
     forecasts.sort_by(Forecast::by_urgency);
@@ -93,7 +92,7 @@ pub fn of(memory: &Memory, past: &Past) -> Vec<Forecast> {
 /// `None` without a look. Which sockets stayed is not known of it.
 #[must_use]
 pub fn of_remembered(series: &Series, at: f64) -> Option<Forecast> {
-    let now = *series.points.last()?;
+    let now = series.points.last()?;
     Some(Forecast {
         track: series.track.clone(),
         holder: series.holder,
@@ -278,7 +277,7 @@ mod tests {
                 limit: Some(limit),
                 run: 3,
             };
-            (0..minutes).map(at).collect::<Vec<_>>()
+            (0..minutes).map(at).collect()
         };
         let series = |track, limit| Series { track, points: points(limit), holder: Some(key(pid)) };
         Past {

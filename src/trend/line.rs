@@ -20,10 +20,10 @@ const OFTEN: usize = 3;
 const WEEK_S: f64 = 7.0 * 86_400.0;
 
 /// The points of the last run, up to `now`, in the order of time. What was read by another clock is left out.
-pub(super) fn same_run(points: &[Point], now: f64) -> Vec<Point> {
-    let known = |point: &&Point| point.at <= now && point.used.is_finite() && point.leaked.is_finite();
-    let mut kept: Vec<Point> = Vec::with_capacity(points.len());
-    for point in points.iter().rev().filter(known) {
+pub(super) fn same_run(points: impl DoubleEndedIterator<Item = Point>, now: f64) -> Vec<Point> {
+    let known = |point: &Point| point.at <= now && point.used.is_finite() && point.leaked.is_finite();
+    let mut kept: Vec<Point> = Vec::with_capacity(points.size_hint().0);
+    for point in points.rev().filter(known) {
         if let Some(later) = kept.last() {
             if point.run != later.run || point.at > later.at + CLOCK_STEP_S {
                 break;
@@ -32,7 +32,7 @@ pub(super) fn same_run(points: &[Point], now: f64) -> Vec<Point> {
                 continue;
             }
         }
-        kept.push(*point);
+        kept.push(point);
     }
     kept.reverse();
     drop_oversights(&mut kept);
@@ -121,38 +121,42 @@ mod tests {
 
     const LATER: f64 = 2e9;
 
+    fn run(points: &[Point]) -> Vec<Point> {
+        same_run(points.iter().copied(), LATER)
+    }
+
     #[test]
     fn another_run_is_another_line() {
         let mut points = line(&[1.0, 2.0, 3.0, 4.0]);
         points[0].run = 7;
         points[1].run = 7;
-        assert_eq!(same_run(&points, LATER), points[2..]);
+        assert_eq!(run(&points), points[2..]);
     }
 
     #[test]
     fn what_another_clock_stamped_is_left_out() {
         let mut points = line(&[1.0, 2.0, 3.0, 4.0, 5.0]);
         points[1].at += 86_400.0;
-        assert_eq!(same_run(&points, LATER), points[2..], "the clock was set back after the second look");
+        assert_eq!(run(&points), points[2..], "the clock was set back after the second look");
         points[4].at = LATER + 5.0;
-        assert_eq!(same_run(&points, LATER), points[2..4], "a moment that is still to come");
+        assert_eq!(run(&points), points[2..4], "a moment that is still to come");
         let mut twice = line(&[1.0, 2.0, 3.0]);
         twice[1].at = twice[2].at + 1.0;
-        assert_eq!(same_run(&twice, LATER), [twice[0], twice[2]], "two looks that crossed");
+        assert_eq!(run(&twice), [twice[0], twice[2]], "two looks that crossed");
         points[2].used = f64::NAN;
-        assert_eq!(same_run(&points, LATER), points[3..4]);
-        assert!(same_run(&[], LATER).is_empty());
+        assert_eq!(run(&points), points[3..4]);
+        assert!(run(&[]).is_empty());
     }
 
     #[test]
     fn a_look_that_saw_too_little_is_left_out_unless_many_do() {
         let missed = line(&[500.0, 510.0, 0.0, 530.0, 540.0]);
-        assert_eq!(same_run(&missed, LATER), [&missed[..2], &missed[3..]].concat());
+        assert_eq!(run(&missed), [&missed[..2], &missed[3..]].concat());
         let last = line(&[500.0, 510.0, 520.0, 0.0]);
-        assert_eq!(same_run(&last, LATER), last, "the next look will tell");
+        assert_eq!(run(&last), last, "the next look will tell");
         let often: Vec<f64> = (0..40).map(|index| if index % 10 == 5 { 0.0 } else { 500.0 }).collect();
         let often = line(&often);
-        assert_eq!(same_run(&often, LATER), often);
+        assert_eq!(run(&often), often);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub mod words;
 
 use std::time::Duration;
 
-use crate::model::past::Series;
+use crate::model::past::{Point, Series};
 
 /// What is to be expected of a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,7 +129,11 @@ const STALE_S: f64 = 86_400.0;
 /// are left out. The look that is being judged is meant to be the last point.
 #[must_use]
 pub fn of(series: &Series, now: f64) -> Trend {
-    let run = line::same_run(&series.points, now);
+    judge(series.points.iter(), now)
+}
+
+fn judge(points: impl DoubleEndedIterator<Item = Point>, now: f64) -> Trend {
+    let run = line::same_run(points, now);
     let growth = match run.last() {
         None => Growth::Unknown(Why::FewLooks),
         Some(last) if now - last.at > STALE_S => Growth::Unknown(Why::Stale),

@@ -23,7 +23,7 @@ fn wave(day: f64) -> f64 {
 }
 
 fn series(points: Vec<Point>) -> Series {
-    Series { track: Track::Limit(LimitKind::Conntrack, None), points, holder: None }
+    Series { track: Track::Limit(LimitKind::Conntrack, None), points: points.into_iter().collect(), holder: None }
 }
 
 /// What is said at the last look.

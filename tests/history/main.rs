@@ -54,7 +54,7 @@ pub fn series<'a>(past: &'a Past, track: &Track) -> &'a Series {
 
 /// `at` in seconds after the start, `used` and `leaked` of every point.
 pub fn points(series: &Series) -> Vec<(i64, u64, u64)> {
-    let point = |point: &closewatch::model::past::Point| {
+    let point = |point: closewatch::model::past::Point| {
         ((point.at as i64) - sample::START as i64, point.used as u64, point.leaked as u64)
     };
     series.points.iter().map(point).collect()

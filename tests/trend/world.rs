@@ -111,7 +111,7 @@ pub(crate) fn sums(dice: &mut Dice, days: usize, adds: impl Fn(usize) -> f64) ->
 pub(crate) fn series(points: Vec<Point>) -> Series {
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let pool = PoolName { netns: "init".to_owned(), source: loopback, destination: Endpoint::new(loopback, 80) };
-    Series { track: Track::Ports(pool), points, holder: None }
+    Series { track: Track::Ports(pool), points: points.into_iter().collect(), holder: None }
 }
 
 fn hour_of(point: &Point) -> u64 {

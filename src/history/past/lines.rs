@@ -1,7 +1,7 @@
 //! From the looks, one behind the other, to the numbers that are followed, one beside the other.
 
-use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -10,7 +10,8 @@ use super::super::names::{NameId, Names};
 use super::super::stretch::{HOUR_MS, Head, LimitId};
 use super::clock::Stamp;
 use super::points::MOST_HOURS;
-use crate::model::past::{Point, Series, Track};
+use crate::model::past::{Series, Track};
+use crate::model::points::{Points, Under};
 use crate::model::process::ProcessKey;
 
 /// A gap is filled with zeros look by look when it has no more of them than a day of looks every five minutes; of a longer
@@ -21,25 +22,31 @@ const LONGEST_FILLED: usize = 288;
 const MANY_LINES: usize = 64;
 
 /// One number at one look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Mark {
     pub(super) step: u32,
-    /// Whose number it is, or who holds most of it; 0 when that is not known.
-    pub(super) run: NameId,
+    /// Whose number it is, or who holds most of it, 0 when that is not known; and the limit.
+    pub(super) under: Under,
     pub(super) used: u64,
     pub(super) leaked: u64,
-    pub(super) limit: Option<u64>,
-    /// Of ports, how many that run holds; of descriptors, whether `leaked` counts ghosts too.
-    pub(super) aside: u32,
+    /// Of ports, whether that run holds two thirds of them; of descriptors, whether `leaked` counts ghosts too.
+    pub(super) aside: bool,
 }
 
-/// The points of one number. They are made once and not copied: three months of a host are ten megabytes. Until the end
-/// `at` is the number of the step.
+/// Whether one holds so much of a pool that what is in use comes and goes with it.
+#[inline]
+pub(super) fn holds_two_thirds(held: u64, used: u64) -> bool {
+    held.saturating_mul(3) >= used.saturating_mul(2)
+}
+
+/// The points of one number. They are made once and not copied. Until the end they are told by their steps.
 #[derive(Debug)]
 pub(super) struct Line {
-    points: Vec<Point>,
+    points: Points,
     /// [`Mark::aside`] of each.
-    asides: Vec<u32>,
+    asides: Vec<bool>,
+    /// The step behind that of the last.
+    next_step: u32,
     /// Whether every step is behind the one before, whether right behind it, and whether all asides are the same: then
     /// nothing is to be done about that, which is seen while the points are at hand.
     is_in_order: bool,
@@ -50,50 +57,59 @@ pub(super) struct Line {
 impl Line {
     fn with_room(points: usize) -> Self {
         Self {
-            points: Vec::with_capacity(points),
+            points: Points::with_room(points),
             asides: Vec::with_capacity(points),
+            next_step: 0,
             is_in_order: true,
             is_without_gaps: true,
             is_alike: true,
         }
     }
 
+    fn of(marks: &[Mark]) -> Self {
+        let mut line = Self::with_room(marks.len());
+        marks.iter().for_each(|mark| line.push(*mark));
+        line
+    }
+
     #[inline]
     pub(super) fn push(&mut self, mark: Mark) {
-        if let (Some(last), Some(aside)) = (self.points.last(), self.asides.last()) {
-            let step = f64::from(mark.step);
-            self.is_in_order &= step > last.at;
-            self.is_without_gaps &= step == last.at + 1.0;
-            self.is_alike &= mark.aside == *aside;
+        let Mark { step, under, used, leaked, aside } = mark;
+        if let Some(last) = self.asides.last() {
+            self.is_in_order &= step >= self.next_step;
+            self.is_without_gaps &= step == self.next_step;
+            self.is_alike &= aside == *last;
         }
-        self.points.push(Point {
-            at: f64::from(mark.step),
-            used: mark.used as f64,
-            leaked: mark.leaked as f64,
-            limit: mark.limit.map(|limit| limit as f64),
-            run: mark.run,
-        });
-        self.asides.push(mark.aside);
+        self.next_step = step + 1;
+        self.points.push(step, under, (used, leaked));
+        self.asides.push(aside);
     }
 
-    /// By step: a day of hours has its runs one after the other.
-    fn sort(&mut self) {
-        let mut pairs: Vec<(Point, u32)> = self.points.drain(..).zip(self.asides.drain(..)).collect();
-        pairs.sort_by(|(one, _), (other, _)| one.at.total_cmp(&other.at));
-        (self.points, self.asides) = pairs.into_iter().unzip();
+    /// Adds points of which each is one step behind the one before: what is used, leaked, and [`Mark::aside`].
+    pub(super) fn extend(&mut self, step: u32, under: Under, cells: impl Iterator<Item = (u64, u64, bool)> + Clone) {
+        let before = self.asides.len();
+        let amounts = (cells.clone().map(|(used, ..)| used), cells.clone().map(|(_, leaked, _)| leaked));
+        self.points.extend(step, under, amounts);
+        self.asides.extend(cells.map(|(.., aside)| aside));
+        if before > 0 {
+            self.is_in_order &= step >= self.next_step;
+            self.is_without_gaps &= step == self.next_step;
+        }
+        let last = self.asides[before.saturating_sub(1)];
+        self.is_alike = self.is_alike && self.asides[before..].iter().all(|aside| *aside == last);
+        self.next_step = step + (self.asides.len() - before) as u32;
     }
 
-    /// Only the points whose place is marked.
-    fn keep(&mut self, places: &[bool]) {
-        let mut kept = places.iter();
-        self.points.retain(|_| kept.next() == Some(&true));
-        let mut kept = places.iter();
-        self.asides.retain(|_| kept.next() == Some(&true));
+    fn marks(&self) -> Vec<Mark> {
+        let mark = |((step, under, (used, leaked)), aside): (_, &bool)| Mark {
+            step,
+            under,
+            used: used as u64,
+            leaked: leaked as u64,
+            aside: *aside,
+        };
+        self.points.walk().zip(&self.asides).map(mark).collect()
     }
-}
-
-fn step_of(point: &Point) -> usize {
-    point.at as usize
 }
 
 /// One look, or one hour of looks.
@@ -208,42 +224,39 @@ impl<'n> Lines<'n> {
         self.steps.iter().map(|step| step.stamp).collect()
     }
 
-    /// The series, with the time of every step.
+    /// The series, with the time of every step in milliseconds since 1970.
     pub(super) fn series(self, times: &[i64]) -> Result<Vec<Series>, Fault> {
         let Self { names, boot, steps, runs, services, pools, limits } = self;
+        let moments: Arc<[f64]> = times.iter().map(|time| *time as f64 / 1e3).collect();
         let holder_of = |line: &Line| -> Result<Option<ProcessKey>, Fault> {
-            let Some(last) = line.points.last().filter(|last| last.run != 0) else { return Ok(None) };
-            let run = names.run(last.run)?;
+            let last = line.points.walk().next_back().map_or(0, |(_, under, _)| under.run);
+            if last == 0 {
+                return Ok(None);
+            }
+            let run = names.run(last)?;
             Ok(Some(run.key).filter(|_| boot.is_some() && run.boot == boot))
         };
         let mut series = Vec::with_capacity(services.lines.len() + pools.lines.len() + limits.lines.len());
+        let mut push = |track, holder, line: Line| {
+            if !line.points.is_empty() {
+                series.push(Series { track, points: line.points.at(moments.clone()), holder });
+            }
+        };
         for (service, mut line) in services.lines {
             follow_one_run(&mut line);
             leave_out_unlike_ghosts(&mut line);
-            let track = Track::Descriptors(names.service(service)?.clone());
-            push(&mut series, (track, holder_of(&line)?), line, times);
+            push(Track::Descriptors(names.service(service)?.clone()), holder_of(&line)?, line);
         }
         for (pool, mut line) in pools.lines {
             end_with_processes(&mut line, &runs);
             fill_empty_moments(&mut line, &steps);
-            let track = Track::Ports(names.pool(pool)?.clone());
-            push(&mut series, (track, holder_of(&line)?), line, times);
+            push(Track::Ports(names.pool(pool)?.clone()), holder_of(&line)?, line);
         }
         for ((kind, netns), line) in limits.lines {
             let netns = netns.map(|netns| names.netns(netns).map(str::to_owned)).transpose()?;
-            push(&mut series, (Track::Limit(kind, netns), None), line, times);
+            push(Track::Limit(kind, netns), None, line);
         }
         Ok(series)
-    }
-}
-
-fn push(series: &mut Vec<Series>, (track, holder): (Track, Option<ProcessKey>), line: Line, times: &[i64]) {
-    let mut points = line.points;
-    for point in &mut points {
-        point.at = times[step_of(point)] as f64 / 1e3;
-    }
-    if !points.is_empty() {
-        series.push(Series { track, points, holder });
     }
 }
 
@@ -254,28 +267,24 @@ fn follow_one_run(line: &mut Line) {
     if line.is_in_order {
         return;
     }
-    line.sort();
-    let points = &line.points;
-    let mut kept = vec![false; points.len()];
+    let mut marks = line.marks();
+    // A day of hours has its runs one after the other.
+    marks.sort_by_key(|mark| mark.step);
+    let mut kept = Vec::with_capacity(marks.len());
     let mut run = 0;
-    let mut end = points.len();
-    while end > 0 {
-        let start = points[..end].partition_point(|point| point.at < points[end - 1].at);
-        let of_step = start..end;
-        let same = of_step.clone().find(|place| points[*place].run == run);
-        let most = || of_step.max_by(|one, other| by_amount(&points[*one], &points[*other]));
-        if let Some(place) = same.or_else(most) {
-            run = points[place].run;
-            kept[place] = true;
+    let mut rest = marks.as_slice();
+    while let Some(last) = rest.last() {
+        let (before, of_step) = rest.split_at(rest.partition_point(|mark| mark.step < last.step));
+        let same = of_step.iter().find(|mark| mark.under.run == run);
+        let most = || of_step.iter().max_by_key(|mark| (mark.leaked, mark.used));
+        if let Some(mark) = same.or_else(most) {
+            run = mark.under.run;
+            kept.push(*mark);
         }
-        end = start;
+        rest = before;
     }
-    line.keep(&kept);
-}
-
-/// By what is leaked, and where that is the same by what is used.
-fn by_amount(one: &Point, other: &Point) -> Ordering {
-    one.leaked.total_cmp(&other.leaked).then(one.used.total_cmp(&other.used))
+    kept.reverse();
+    *line = Line::of(&kept);
 }
 
 /// Leaves out the looks that could not tell the ghosts of a run of which others could: they would look like a leak that
@@ -284,46 +293,55 @@ fn leave_out_unlike_ghosts(line: &mut Line) {
     if line.is_alike {
         return;
     }
-    let mut kept = Vec::with_capacity(line.points.len());
-    for of_run in line.points.chunk_by(|one, other| one.run == other.run) {
-        let asides = &line.asides[kept.len()..kept.len() + of_run.len()];
-        let is_known = asides.contains(&1);
-        kept.extend(asides.iter().map(|has_ghosts| !is_known || *has_ghosts == 1));
-    }
-    line.keep(&kept);
+    let marks = line.marks();
+    let of_runs = marks.chunk_by(|one, other| one.under.run == other.under.run);
+    let kept = of_runs.flat_map(|of_run| {
+        let is_known = of_run.iter().any(|mark| mark.aside);
+        of_run.iter().filter(move |mark| !is_known || mark.aside).copied()
+    });
+    *line = Line::of(&kept.collect::<Vec<_>>());
 }
 
 /// The line of a pool ends when the process that held most of it is gone, or when another holds two thirds: then what was
 /// held came and went with a process. As long as neither is so, several that share a pool are one line. A look that could
 /// not tell holders belongs to the line before it, or behind it when it is the first.
 fn end_with_processes(line: &mut Line, runs: &HashMap<NameId, RunPlace, RandomState>) {
-    let mut current = line.points.iter().map(|point| point.run).find(|run| *run != 0).unwrap_or(0);
-    for (point, held) in line.points.iter_mut().zip(&line.asides) {
-        let is_other = point.run != 0 && point.run != current;
-        let is_gone = || runs.get(&current).is_none_or(|place| (place.last_step as usize) < step_of(point));
-        if is_other && (f64::from(*held) * 3.0 >= point.used * 2.0 || is_gone()) {
-            current = point.run;
-        }
-        point.run = current;
+    let run_of = |under: Under| under.run;
+    let first = line.points.unders().next().map(run_of);
+    if line.points.unders().all(|under| Some(under.run) == first) {
+        return;
     }
+    let mut marks = line.marks();
+    let mut current = line.points.unders().map(run_of).find(|run| *run != 0).unwrap_or(0);
+    for mark in &mut marks {
+        let is_other = mark.under.run != 0 && mark.under.run != current;
+        let is_gone = || runs.get(&current).is_none_or(|place| place.last_step < mark.step);
+        if is_other && (mark.aside || is_gone()) {
+            current = mark.under.run;
+        }
+        mark.under.run = current;
+    }
+    *line = Line::of(&marks);
 }
 
 /// Adds zeros for the looks that listed every pool but this one, from its first look to the first without it at the end.
 fn fill_empty_moments(line: &mut Line, steps: &[Step]) {
     if line.is_without_gaps {
         // The points need not be moved for one more at their end.
-        let behind = line.points.last().map_or(steps.len(), |last| step_of(last) + 1);
-        if let Some(first) = (behind..steps.len()).find(|step| steps[*step].lists_pools) {
-            line.points.extend(line.points.last().map(|last| empty_at(first, last)));
+        let last = line.points.walk().next_back();
+        let behind = (line.next_step as usize..steps.len()).find(|step| steps[*step].lists_pools);
+        if let (Some((_, under, _)), Some(step)) = (last, behind) {
+            line.push(empty_at(step, under));
         }
         return;
     }
-    let mut filled = Vec::with_capacity(line.points.len() * 2);
-    for (nth, point) in line.points.iter().enumerate() {
-        filled.push(*point);
-        let next = line.points.get(nth + 1);
-        let between = (step_of(point) + 1)..next.map_or(steps.len(), step_of);
-        let zero = |step: usize| empty_at(step, point);
+    let marks = line.marks();
+    let mut filled = Vec::with_capacity(marks.len() * 2);
+    for (nth, mark) in marks.iter().enumerate() {
+        filled.push(*mark);
+        let next = marks.get(nth + 1);
+        let between = mark.step as usize + 1..next.map_or(steps.len(), |next| next.step as usize);
+        let zero = |step: usize| empty_at(step, mark.under);
         let without: Vec<usize> = between.filter(|step| steps[*step].lists_pools).collect();
         match without.as_slice() {
             [first, ..] if next.is_none() => filled.push(zero(*first)),
@@ -331,10 +349,10 @@ fn fill_empty_moments(line: &mut Line, steps: &[Step]) {
             all => filled.extend(all.iter().map(|step| zero(*step))),
         }
     }
-    line.points = filled;
+    *line = Line::of(&filled);
 }
 
 /// The point of a step at which nothing of it was in use any more.
-fn empty_at(step: usize, before: &Point) -> Point {
-    Point { at: step as f64, used: 0.0, leaked: 0.0, ..*before }
+fn empty_at(step: usize, under: Under) -> Mark {
+    Mark { step: step as u32, under, used: 0, leaked: 0, aside: false }
 }

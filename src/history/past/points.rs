@@ -7,10 +7,11 @@ use super::super::bytes::{Packer, Seal, Torn, Unpacker};
 use super::super::fault::Fault;
 use super::super::names::NameId;
 use super::super::stretch::code::{
-    Grain, pack_limit_id, read_head, read_limit, read_limit_id, read_pool, read_process,
+    Grain, Ports, pack_limit_id, read_descriptors, read_head, read_limit, read_limit_id, read_ports,
 };
 use super::super::stretch::{HOUR_MS, LimitId, Stretch};
-use super::lines::{Line, Lines, Mark};
+use super::lines::{Line, Lines, Mark, holds_two_thirds};
+use crate::model::points::Under;
 
 /// The most hours that a row has.
 pub(super) const MOST_HOURS: usize = 24;
@@ -40,18 +41,10 @@ pub(in super::super) struct Hour {
 /// One number hour by hour; `None` where it was not listed.
 type Cells = [Option<Cell>; MOST_HOURS];
 
-/// What a point is made of, in the order in which it is written.
+/// What a point is made of, in the order in which it is written: the least that was used, and one more than that, 0 when it
+/// was not known; what was leaked; one more than the limit, 0 when it was not known; who holds most of a pool, where a process
+/// is its own; how many ports that one holds, or of a process whether ghosts are counted.
 type Cell = [u64; 5];
-
-/// The least that was used, and one more than that; 0 when it was not known.
-const USED: usize = 0;
-const LEAKED: usize = 1;
-/// One more than the limit; 0 when it was not known.
-const LIMIT: usize = 2;
-/// [`Mark::run`] of a pool; a process is its own.
-const RUN: usize = 3;
-/// [`Mark::aside`].
-const ASIDE: usize = 4;
 
 impl Day {
     /// The day with this hour in it: in place of its last one when that is the same, or behind it. When there is no room, all
@@ -160,18 +153,60 @@ fn pack_cells(out: &mut Packer, cells: &[Option<Cell>]) {
     let missing = cells.iter().enumerate().filter(|(_, cell)| cell.is_none()).map(|(nth, _)| 1 << nth);
     out.number(missing.sum());
     for part in 0..5 {
-        let mut numbers = cells.iter().flatten().map(|cell| cell[part]);
-        let first = numbers.next().unwrap_or(0);
-        out.number(first);
-        let is_steady = numbers.clone().all(|number| number == first);
-        out.number(u64::from(!is_steady));
-        if !is_steady {
-            numbers.fold(first, |before, number| {
-                out.signed(number.wrapping_sub(before) as i64);
-                number
-            });
-        }
+        pack_column(out, cells.iter().flatten().map(|cell| cell[part]));
     }
+}
+
+/// What follows the first number of a column. Of others it is by how many bytes, and one more, each is told above that number.
+const STEADY: u64 = 0;
+/// Each by how much it differs from the one before: as the first files have it.
+const DIFFERENCES: u64 = 1;
+
+/// The least of the numbers, and by how much each is above it: in bytes that are as many for all, as far as one needs them.
+/// Numbers of this and that many bytes would be fewer and take three times as long to read.
+fn pack_column(out: &mut Packer, numbers: impl Iterator<Item = u64> + Clone) {
+    let least = numbers.clone().min().unwrap_or(0);
+    let above = numbers.map(|number| number - least);
+    let width = match above.clone().max().unwrap_or(0) {
+        0 => 0,
+        1..0x100 => 1,
+        0x100..0x1_0000 => 2,
+        0x1_0000..0x1_0000_0000 => 4,
+        _ => 8,
+    };
+    out.number(least);
+    if width == 0 {
+        out.number(STEADY);
+        return;
+    }
+    out.number(width as u64 + 1);
+    above.for_each(|above| out.fixed(above, width));
+}
+
+/// Whether all are the same.
+fn read_column(row: &mut Unpacker, column: &mut [u64; MOST_HOURS], count: usize) -> Result<bool, Torn> {
+    let mut number = row.number()?;
+    let part = &mut column[..count];
+    match row.number()? {
+        STEADY => {
+            column.fill(number);
+            return Ok(true);
+        }
+        DIFFERENCES => {
+            let (first, rest) = part.split_first_mut().ok_or(Torn)?;
+            *first = number;
+            for place in rest {
+                number = number.wrapping_add(row.signed()? as u64);
+                *place = number;
+            }
+        }
+        2 => row.fixed(part, |[byte]: [u8; 1]| number.wrapping_add(byte.into()))?,
+        3 => row.fixed(part, |bytes| number.wrapping_add(u16::from_le_bytes(bytes).into()))?,
+        5 => row.fixed(part, |bytes| number.wrapping_add(u32::from_le_bytes(bytes).into()))?,
+        9 => row.fixed(part, |bytes| number.wrapping_add(u64::from_le_bytes(bytes)))?,
+        _ => return Err(Torn),
+    }
+    Ok(false)
 }
 
 fn read_hours(row: &mut Unpacker, first: u64) -> Result<Vec<Hour>, Torn> {
@@ -195,6 +230,8 @@ fn read_hours(row: &mut Unpacker, first: u64) -> Result<Vec<Hour>, Torn> {
 struct Columns {
     missing: u64,
     parts: [[u64; MOST_HOURS]; 5],
+    /// Which parts are the same in every hour.
+    is_steady: [bool; 5],
     count: usize,
 }
 
@@ -202,18 +239,8 @@ impl Columns {
     fn read(&mut self, row: &mut Unpacker, hours: usize) -> Result<(), Torn> {
         self.missing = row.number()?;
         self.count = hours.checked_sub(self.missing.count_ones() as usize).ok_or(Torn)?;
-        for part in &mut self.parts {
-            let mut number = row.number()?;
-            if !row.flag()? {
-                part.fill(number);
-                continue;
-            }
-            let (first, rest) = part[..self.count.max(1)].split_first_mut().ok_or(Torn)?;
-            *first = number;
-            for place in rest {
-                number = number.wrapping_add(row.signed()? as u64);
-                *place = number;
-            }
+        for (part, is_steady) in self.parts.iter_mut().zip(&mut self.is_steady) {
+            *is_steady = read_column(row, part, self.count)?;
         }
         Ok(())
     }
@@ -235,17 +262,27 @@ impl Columns {
 
     /// Adds the points to a line; of a process `run` is its own. What was not known is no point.
     fn push_to(&self, line: &mut Line, first_step: u32, hours: usize, run: Option<NameId>) {
+        let [used, leaked, limits, runs, asides] = &self.parts;
+        let [.., one_limit, one_run, _] = self.is_steady;
+        let under = |place: usize| Under {
+            run: run.unwrap_or(runs[place]),
+            limit: limits[place].checked_sub(1).map(|limit| limit as f64),
+        };
+        let is_aside = |aside: u64, used: u64| match run {
+            Some(_) => aside == 1,
+            None => holds_two_thirds(aside, used),
+        };
+        let is_known = self.missing == 0 && !used[..self.count].contains(&0);
+        if is_known && one_limit && (one_run || run.is_some()) {
+            let cells = used[..self.count].iter().zip(leaked).zip(asides);
+            let cells = cells.map(|((used, leaked), aside)| (used - 1, *leaked, is_aside(*aside, used - 1)));
+            line.extend(first_step, under(0), cells);
+            return;
+        }
         for (hour, place) in self.places(hours) {
-            let part = |part: usize| self.parts[part][place];
-            if let Some(used) = part(USED).checked_sub(1) {
-                line.push(Mark {
-                    step: first_step + hour as u32,
-                    run: run.unwrap_or(part(RUN)),
-                    used,
-                    leaked: part(LEAKED),
-                    limit: part(LIMIT).checked_sub(1),
-                    aside: small(part(ASIDE)),
-                });
+            if let Some(used) = used[place].checked_sub(1) {
+                let (step, aside) = (first_step + hour as u32, is_aside(asides[place], used));
+                line.push(Mark { step, under: under(place), used, leaked: leaked[place], aside });
             }
         }
     }
@@ -287,29 +324,65 @@ pub(super) fn read_look_into(lines: &mut Lines, id: u64, sealed: &[u8]) -> Resul
     let mut row = Unpacker::open(Seal::Look, id, sealed)?;
     let step = lines.step_of_look(&read_head(&mut row, id)?);
     for _ in 0..row.number()? {
-        let (run, numbers) = read_process(&mut row, Grain::Look)?;
+        let (run, seen) = read_descriptors(&mut row)?;
         let line = lines.process(run, step)?;
-        if let Some(open) = numbers.fds_open {
-            let aside = u32::from(numbers.ghosts.is_some());
-            let (used, leaked, limit) = (open.last, numbers.leaked, numbers.fds_limit);
-            line.push(Mark { step, run, used, leaked, limit, aside });
+        if let Some(used) = seen.used {
+            let under = Under { run, limit: seen.limit.map(|limit| limit as f64) };
+            line.push(Mark { step, under, used, leaked: seen.leaked, aside: seen.counts_ghosts });
         }
     }
     for _ in 0..row.number()? {
-        let (pool, numbers) = read_pool(&mut row, Grain::Look)?;
-        let (run, held) = numbers.holder.unwrap_or_default();
-        let (used, leaked, limit) = (numbers.used.last, numbers.stuck.last, Some(numbers.usable));
-        lines.pool(pool, step).push(Mark { step, run, used, leaked, limit, aside: small(held) });
+        let (pool, seen) = read_ports(&mut row)?;
+        let Ports { usable, used, leaked, holder: (run, held) } = seen;
+        let under = Under { run, limit: Some(usable as f64) };
+        lines.pool(pool, step).push(Mark { step, under, used, leaked, aside: holds_two_thirds(held, used) });
     }
     for _ in 0..row.number()? {
         let (limit, numbers) = read_limit(&mut row, Grain::Look)?;
-        let (used, most) = (numbers.used.last, Some(numbers.limit));
-        lines.limit(limit, step).push(Mark { step, used, limit: most, ..Mark::default() });
+        let under = Under { run: 0, limit: Some(numbers.limit as f64) };
+        lines.limit(limit, step).push(Mark { step, under, used: numbers.used.last, leaked: 0, aside: false });
     }
     Ok(())
 }
 
-/// A flag, or a number of ports: there are no more than this holds.
-fn small(aside: u64) -> u32 {
-    u32::try_from(aside).unwrap_or(u32::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(row: &[u8], count: usize) -> (Vec<u64>, bool) {
+        let mut row = Unpacker::unsealed(row);
+        let mut column = [0; MOST_HOURS];
+        let is_steady = read_column(&mut row, &mut column, count).expect("a column");
+        row.finish().expect("nothing left");
+        (column[..count].to_vec(), is_steady)
+    }
+
+    #[test]
+    fn columns_read_back_whatever_their_width() {
+        for most in [0, 1, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX] {
+            let column: Vec<u64> =
+                (0..MOST_HOURS as u64).map(|hour| if hour % 3 == 0 { most } else { most / 5 }).collect();
+            for count in [1, 2, MOST_HOURS] {
+                let mut out = Packer::default();
+                pack_column(&mut out, column[..count].iter().copied());
+                let row = out.into_bytes();
+                assert_eq!(read(&row, count), (column[..count].to_vec(), most == 0 || count == 1), "{most}, {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_files_tell_differences() {
+        let mut out = Packer::default();
+        [700, DIFFERENCES].into_iter().for_each(|number| out.number(number));
+        [-200, 0, 1 << 40].into_iter().for_each(|difference| out.signed(difference));
+        assert_eq!(read(&out.into_bytes(), 4), (vec![700, 500, 500, 500 + (1 << 40)], false));
+    }
+
+    #[test]
+    fn a_width_that_was_never_written_is_torn() {
+        for row in [[7, 4, 1, 2], [7, 10, 1, 2], [7, 3, 1, 2]] {
+            assert_eq!(read_column(&mut Unpacker::unsealed(&row), &mut [0; MOST_HOURS], 2), Err(Torn), "{row:?}");
+        }
+    }
 }

@@ -160,7 +160,7 @@ fn pack_process(out: &mut Packer, grain: Grain, numbers: &ProcessNumbers) {
 }
 
 /// A process with the number of its run.
-pub(in super::super) fn read_process(row: &mut Unpacker, grain: Grain) -> Result<(NameId, ProcessNumbers), Torn> {
+fn read_process(row: &mut Unpacker, grain: Grain) -> Result<(NameId, ProcessNumbers), Torn> {
     let id = row.number()?;
     let (sockets, close_wait) = (read_spread(row, grain)?, read_spread(row, grain)?);
     let stuck = read_spread(row, grain)?;
@@ -173,8 +173,44 @@ pub(in super::super) fn read_process(row: &mut Unpacker, grain: Grain) -> Result
     Ok((id, ProcessNumbers { sockets, close_wait, stuck, ghosts, fds_open, fds_limit, leaked }))
 }
 
+/// Of a process in a look what a point is made of: tens of thousands are read at once, and nobody looks at the rest.
+pub(in super::super) struct Descriptors {
+    /// `None` when they could not be counted.
+    pub(in super::super) used: Option<u64>,
+    pub(in super::super) leaked: u64,
+    /// Whether `leaked` has the ghosts in it.
+    pub(in super::super) counts_ghosts: bool,
+    pub(in super::super) limit: Option<u64>,
+}
+
+/// The same numbers as [`read_process`], of a look.
+#[inline]
+pub(in super::super) fn read_descriptors(row: &mut Unpacker) -> Result<(NameId, Descriptors), Torn> {
+    let (id, _sockets, _close_wait, stuck) = (row.number()?, row.number()?, row.number()?, row.number()?);
+    let ghosts = if row.flag()? { Some(row.number()?) } else { None };
+    let used = if row.flag()? { Some(row.number()?) } else { None };
+    let limit = row.optional()?;
+    Ok((id, Descriptors { used, leaked: leaked(stuck, ghosts), counts_ghosts: ghosts.is_some(), limit }))
+}
+
+/// The same of a pool.
+pub(in super::super) struct Ports {
+    pub(in super::super) usable: u64,
+    pub(in super::super) used: u64,
+    pub(in super::super) leaked: u64,
+    /// Who holds most of them, and how many; zeros when that is not known.
+    pub(in super::super) holder: (NameId, u64),
+}
+
+/// The same numbers as [`read_pool`], of a look.
+#[inline]
+pub(in super::super) fn read_ports(row: &mut Unpacker) -> Result<(NameId, Ports), Torn> {
+    let (id, usable, used, leaked) = (row.number()?, row.number()?, row.number()?, row.number()?);
+    Ok((id, Ports { usable, used, leaked, holder: read_holder(row)?.unwrap_or_default() }))
+}
+
 /// A pool with the number of its name.
-pub(in super::super) fn read_pool(row: &mut Unpacker, grain: Grain) -> Result<(NameId, PoolNumbers), Torn> {
+fn read_pool(row: &mut Unpacker, grain: Grain) -> Result<(NameId, PoolNumbers), Torn> {
     let (id, usable) = (row.number()?, row.number()?);
     let (used, stuck) = (read_spread(row, grain)?, read_spread(row, grain)?);
     Ok((id, PoolNumbers { usable, used, stuck, holder: read_holder(row)? }))
