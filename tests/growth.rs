@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{closewatch, in_netns, listen, set_sysctl};
+use support::{closewatch, in_netns, listen, set_sysctl, text};
 
 /// The ports that there are.
 const PORTS: u16 = 2_000;
@@ -50,7 +50,8 @@ fn leak_to_the_wall(server: TcpListener) -> Receiver<Instant> {
 fn check(history: &str) -> (Value, Option<f64>) {
     let args = ["check", "--netns", "current", "--history", history, "--stuck-after", "1s", "--json"];
     let output = closewatch().args(args).output().expect("starts");
-    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {:?}, {}", output.status, text(&output.stderr)));
     assert_eq!(report["history"]["notes"], json!([]), "{:#}", report["history"]);
     let walls = report["walls"].as_array().expect("a list");
     let ports = walls.iter().find(|wall| wall["kind"] == "ports");
