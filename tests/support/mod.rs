@@ -7,6 +7,7 @@ pub mod nobody;
 pub mod player;
 pub mod saved;
 pub mod service;
+pub mod slow;
 
 use std::collections::BTreeMap;
 use std::io::Write;

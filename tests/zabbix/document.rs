@@ -2,17 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
 use crate::support::nobody::{as_nobody, public_place};
 use crate::support::saved::{EVIL_NAMES, LISTENER, check_saved, leaked_by};
-use crate::support::service::Service;
-use crate::support::{
-    close_wait, closewatch, in_netns, is_root, listen, raise_descriptor_limit, settle, skip, text, wait_until,
-};
+use crate::support::slow::{Crowd, Cut, cut_short};
+use crate::support::{close_wait, closewatch, in_netns, is_root, listen, settle, skip, text, wait_until};
 
 /// The most that an agent of Zabbix 6.0 hands on.
 const MOST_BYTES: usize = 512 * 1024 - 1;
@@ -148,29 +145,20 @@ fn what_goes_wrong_is_a_document_too() {
 #[test]
 fn past_its_time_it_counts_what_it_saw_and_lists_nothing() {
     in_netns("document::past_its_time_it_counts_what_it_saw_and_lists_nothing", || {
-        raise_descriptor_limit();
         let server = listen(crate::DESTINATION);
         let leaked: Vec<TcpStream> = (0..crate::LEAKED).map(|_| close_wait(&server)).collect();
         settle();
-        // Few sockets, so that their table is soon read, and so many descriptors that the look for holders is not: the limits
-        // that fall between are then many.
-        let _copies: Vec<OwnedFd> =
-            (0..3_000).map(|nth| rustix::io::dup(&leaked[nth % crate::LEAKED])).map(|fd| fd.expect("dup")).collect();
-        let _holders: Vec<Service> =
-            (0..50).map(|_| Service::start(Command::new("sleep").arg("300").stdout(Stdio::null()))).collect();
-        let look = |limit: u32| {
+        let _crowd = Crowd::of(&leaked);
+        let seen = cut_short(|limit| {
             let limit = format!("{limit}ms");
             let options = ["check", "--format", "zabbix", "--netns", "current", "--no-history", "-t", &limit];
-            document(&closewatch().args(options).output().expect("closewatch starts"))
-        };
-        // How long the look takes is known afterwards only: the limit is halved from one that is enough, until it is not.
-        let mut limit = 6_000;
-        let mut seen = look(limit);
-        wait_until("a limit that the look reaches and the check keeps", || {
-            // One that was too short even for the end is doubled once and approached again in smaller steps.
-            limit = if seen["error"] == "" { limit * 2 / 3 } else { limit * 5 / 4 }.max(1);
-            seen = look(limit);
-            seen["partial"] == true && seen["sockets"].as_u64() > Some(0)
+            let seen = document(&closewatch().args(options).output().expect("closewatch starts"));
+            let cut = match (&seen["partial"], seen["error"] == "" && seen["sockets"].as_u64() > Some(0)) {
+                (_, false) => Cut::TooShort,
+                (Value::Bool(true), true) => Cut::Short,
+                _ => Cut::No,
+            };
+            (cut, seen)
         });
         for list in ["processes", "pools", "listeners", "namespaces"] {
             assert_eq!(seen[list], Value::Null, "what is missing must not look as if it were gone");

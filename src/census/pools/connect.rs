@@ -39,17 +39,13 @@ pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<L
     let bases: Vec<Option<Base>> = ledgers.iter().map(|ledger| ledger.as_ref().map(Base::of)).collect();
     let mut pools = Vec::new();
     for route in Routes::of(snapshot, ledgers).iter() {
-        let netns = snapshot.sockets[route[0] as usize].netns;
-        let at = netns.0 as usize;
+        let first = &snapshot.sockets[route[0].socket as usize];
+        let at = first.netns.0 as usize;
         let (Some(ledger), Some(base)) = (&ledgers[at], &bases[at]) else { continue };
-        let sockets = route.iter().map(|index| (*index as usize, &snapshot.sockets[*index as usize]));
-        let outgoing = sockets.clone().map(|(_, socket)| socket).filter(|socket| is_outgoing(socket, ledger));
-        for key in keys_of(outgoing) {
-            let all = sockets.clone().map(|(_, socket)| socket);
-            let conflicts = conflicts(all, key.interface, ledger, &snapshot.namespaces[at]);
-            let mut pool = base.pool(key, &conflicts, ledger);
-            let own = sockets.clone().filter(|(_, socket)| socket.interface == key.interface);
-            inhabit(&mut pool, own, owners);
+        for interface in interfaces_of(route) {
+            let key = Key { interface, ..Key::of(first) };
+            let mut pool = base.pool(key, &conflicts(route, interface), ledger);
+            inhabit(&mut pool, route, owners);
             pools.push(pool);
         }
     }
@@ -59,15 +55,15 @@ pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<L
     pools
 }
 
-/// The pools of these sockets of one route: one for each interface that sockets are bound to, which are few.
-fn keys_of<'a>(sockets: impl Iterator<Item = &'a SocketRecord>) -> Vec<Key> {
-    let mut keys: Vec<Key> = Vec::new();
-    for socket in sockets {
-        if let Err(place) = keys.binary_search_by_key(&socket.interface, |key| key.interface) {
-            keys.insert(place, Key::of(socket));
+/// The interfaces that the outgoing sockets of a route are bound to: few, and each makes a pool of its own.
+fn interfaces_of(route: &[Member]) -> Vec<u32> {
+    let mut interfaces: Vec<u32> = Vec::new();
+    for member in route.iter().filter(|member| member.is_outgoing) {
+        if let Err(place) = interfaces.binary_search(&member.interface) {
+            interfaces.insert(place, member.interface);
         }
     }
-    keys
+    interfaces
 }
 
 /// The pool of one source and destination, also of one that nobody uses yet; its holders are left out. `None` when the
@@ -89,10 +85,11 @@ pub fn pool_for(
             && tuple.remote == destination
             && socket.kind != SocketKind::Request
     });
-    let conflicts = conflicts(sockets.clone(), interface, &ledger, &snapshot.namespaces[netns.0 as usize]);
-    let mut pool = Base::of(&ledger).pool(key, &conflicts, &ledger);
-    for socket in sockets.filter(|socket| socket.interface == interface) {
-        pool.states.add(socket.state);
+    let namespace = &snapshot.namespaces[netns.0 as usize];
+    let members: Vec<Member> = sockets.map(|socket| Member::of(0, socket, &ledger, namespace)).collect();
+    let mut pool = Base::of(&ledger).pool(key, &conflicts(&members, interface), &ledger);
+    for member in members.iter().filter(|member| member.interface == interface) {
+        pool.states.add(member.state);
     }
     Some(pool)
 }
@@ -158,10 +155,41 @@ fn is_old_enough(timer: Timer, settings: &PortSettings) -> bool {
     }
 }
 
-/// The sockets, by index, on every route from source to destination that a pool in use is for.
+/// What matters of a socket on a route. The rows are ten times as large and lie anywhere: of a host with many destinations no
+/// cache holds them until they are looked at again.
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    /// Its index.
+    socket: u32,
+    interface: u32,
+    port: u16,
+    state: TcpState,
+    /// Whether it was opened from here, from a port of the range.
+    is_outgoing: bool,
+    /// Whether it can be taken over, where it is in the way on a port that is not closed anyway.
+    in_the_way: Option<Takeover>,
+}
+
+impl Member {
+    fn of(index: usize, socket: &SocketRecord, ledger: &Ledger, namespace: &Namespace) -> Self {
+        let port = socket.tuple.local.port;
+        let is_open = matches!(ledger.class(port), Some(Class::Open | Class::Shared));
+        let in_the_way = (is_open && holds_port(socket, namespace)).then(|| takeover(socket, namespace));
+        Self {
+            socket: index as u32,
+            interface: socket.interface,
+            port,
+            state: socket.state,
+            is_outgoing: is_outgoing(socket, ledger),
+            in_the_way,
+        }
+    }
+}
+
+/// The sockets on every route from source to destination that a pool in use is for.
 struct Routes {
     /// Route by route.
-    sockets: Vec<u32>,
+    members: Vec<Member>,
     /// Where each route begins, and where the last one ends.
     starts: Vec<u32>,
 }
@@ -169,26 +197,31 @@ struct Routes {
 impl Routes {
     fn of(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Self {
         let mut numbers: SocketMap<(NetNsIndex, IpAddr, Endpoint), u32> = SocketMap::default();
-        let mut members: Vec<(u32, u32)> = Vec::new();
+        let mut members: Vec<(u32, Member)> = Vec::with_capacity(snapshot.sockets.len());
         let mut others = Vec::new();
         for (index, socket) in snapshot.sockets.iter().enumerate() {
-            let Some(ledger) = &ledgers[socket.netns.0 as usize] else { continue };
-            if is_outgoing(socket, ledger) {
+            let at = socket.netns.0 as usize;
+            let Some(ledger) = &ledgers[at] else { continue };
+            if socket.kind == SocketKind::Request || socket.tuple.remote.port == 0 {
+                continue;
+            }
+            let member = Member::of(index, socket, ledger, &snapshot.namespaces[at]);
+            if member.is_outgoing {
                 let next = numbers.len() as u32;
-                members.push((*numbers.entry(route_of(socket)).or_insert(next), index as u32));
-            } else if socket.kind != SocketKind::Request && socket.tuple.remote.port != 0 {
-                others.push(index as u32);
+                members.push((*numbers.entry(route_of(socket)).or_insert(next), member));
+            } else {
+                others.push(member);
             }
         }
-        members.extend(others.into_iter().filter_map(|index| {
-            let route = numbers.get(&route_of(&snapshot.sockets[index as usize]))?;
-            Some((*route, index))
+        members.extend(others.into_iter().filter_map(|member| {
+            let route = numbers.get(&route_of(&snapshot.sockets[member.socket as usize]))?;
+            Some((*route, member))
         }));
         Self::sorted(&members, numbers.len())
     }
 
     /// A counting sort: there are as many routes as a crawler has destinations.
-    fn sorted(members: &[(u32, u32)], count: usize) -> Self {
+    fn sorted(members: &[(u32, Member)], count: usize) -> Self {
         let mut starts = vec![0; count + 1];
         for (route, _) in members {
             starts[*route as usize + 1] += 1;
@@ -197,17 +230,17 @@ impl Routes {
             starts[route + 1] += starts[route];
         }
         let mut next = starts.clone();
-        let mut sockets = vec![0; members.len()];
-        for (route, socket) in members {
+        let mut sorted = members.first().map_or_else(Vec::new, |(_, member)| vec![*member; members.len()]);
+        for (route, member) in members {
             let place = &mut next[*route as usize];
-            sockets[*place as usize] = *socket;
+            sorted[*place as usize] = *member;
             *place += 1;
         }
-        Self { sockets, starts }
+        Self { members: sorted, starts }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u32]> {
-        self.starts.windows(2).map(|ends| &self.sockets[ends[0] as usize..ends[1] as usize])
+    fn iter(&self) -> impl Iterator<Item = &[Member]> {
+        self.starts.windows(2).map(|ends| &self.members[ends[0] as usize..ends[1] as usize])
     }
 }
 
@@ -232,20 +265,10 @@ struct Conflict {
     takeover: Takeover,
 }
 
-/// The conflicts on a route, by port, of ports that are not closed anyway.
-fn conflicts<'a>(
-    sockets: impl Iterator<Item = &'a SocketRecord>,
-    interface: u32,
-    ledger: &Ledger,
-    namespace: &Namespace,
-) -> Vec<Conflict> {
-    let found = sockets
-        .filter(|socket| socket.interface == 0 || socket.interface == interface)
-        .filter(|socket| holds_port(socket, namespace))
-        .map(|socket| (socket.tuple.local.port, socket))
-        .filter(|(port, _)| matches!(ledger.class(*port), Some(Class::Open | Class::Shared)))
-        .map(|(port, socket)| Conflict { port, takeover: takeover(socket, namespace) });
-    by_port(found.collect())
+/// The conflicts on a route for whoever is bound to this interface, by port, of ports that are not closed anyway.
+fn conflicts(route: &[Member], interface: u32) -> Vec<Conflict> {
+    let near = route.iter().filter(|member| member.interface == 0 || member.interface == interface);
+    by_port(near.filter_map(|member| Some(Conflict { port: member.port, takeover: member.in_the_way? })).collect())
 }
 
 /// In the order of the ports, each once; of several on one port, the one that leaves the most.
@@ -321,12 +344,12 @@ impl Base {
     }
 }
 
-/// The states of the sockets, and who holds them, most first.
-fn inhabit<'a>(pool: &mut PortPool, sockets: impl Iterator<Item = (usize, &'a SocketRecord)>, owners: &Owners) {
+/// The states of the sockets on the pool's own interface, and who holds them, most first.
+fn inhabit(pool: &mut PortPool, route: &[Member], owners: &Owners) {
     let mut counts: BTreeMap<ProcessIndex, u64> = BTreeMap::new();
-    for (index, socket) in sockets {
-        pool.states.add(socket.state);
-        match owners.of(index) {
+    for member in route.iter().filter(|member| member.interface == pool.interface) {
+        pool.states.add(member.state);
+        match owners.of(member.socket as usize) {
             Owner::Held(holders) => holders.iter().for_each(|holder| *counts.entry(*holder).or_default() += 1),
             Owner::Unresolved(_) => pool.holders_unseen += 1,
             Owner::NotAccepted(_) | Owner::Kernel => {}

@@ -47,9 +47,10 @@ impl Ledger {
     /// One for every namespace, in one pass over the sockets; `None` where the range or the reserved ports are unknown, and
     /// where no socket is among several namespaces: of hundreds, most hold nothing, and all their ports are left.
     pub(super) fn open_all(snapshot: &Snapshot) -> Vec<Option<Self>> {
-        let mut is_used = vec![snapshot.namespaces.len() == 1; snapshot.namespaces.len()];
-        for socket in &snapshot.sockets {
-            is_used[socket.netns.0 as usize] = true;
+        let is_alone = snapshot.namespaces.len() == 1;
+        let mut is_used = vec![is_alone; snapshot.namespaces.len()];
+        if !is_alone {
+            snapshot.sockets.iter().for_each(|socket| is_used[socket.netns.0 as usize] = true);
         }
         let open = |(namespace, is_used)| if is_used { Self::empty(namespace, snapshot) } else { None };
         let mut ledgers: Vec<Option<Self>> = snapshot.namespaces.iter().zip(is_used).map(open).collect();
