@@ -57,6 +57,8 @@ fn a_mixture_is_read_as_ss_reads_it() {
     in_netns("a_mixture_is_read_as_ss_reads_it", || {
         set_range();
         let _mixture = mixture::make();
+        // Six orphans and the one that a process holds: who has data to acknowledge may take 40 ms to acknowledge the FIN.
+        wait_until("FINs to be acknowledged", || support::ss_count("fin-wait-2") == 7);
         let (table, ss) = support::while_still(everything);
         assert_eq!(table.gaps, []);
         let mut counts = StateCounts::default();
