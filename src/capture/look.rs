@@ -20,7 +20,7 @@ pub(super) struct Look {
     pub(super) namespace: Namespace,
     /// Its sockets, which name it by index 0.
     pub(super) sockets: Vec<SocketRecord>,
-    /// Their inodes: collected here, since whoever reads descriptors meanwhile takes longer.
+    /// Their inodes, when descriptors are read: collected here, since whoever does that takes longer.
     pub(super) inodes: Vec<u64>,
     /// The limits of the whole host, when it was asked for them.
     pub(super) limits: Option<LimitsSeen>,
@@ -72,7 +72,7 @@ pub(super) fn look_here(place: &Place, request: &Request) -> Result<Look, Captur
     let answers = PortAnswers::default();
     let took = begin.elapsed();
     let namespace = Namespace { id, ports, sockstat, counters: tcp_counters, conntrack, answers, took, source };
-    let inodes = inodes_of(&sockets);
+    let inodes = if asked.beside_descriptors { inodes_of(&sockets) } else { Vec::new() };
     Ok(Look { namespace, sockets, inodes, limits, gaps, text_id })
 }
 

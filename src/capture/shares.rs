@@ -39,7 +39,7 @@ impl Shares {
     /// Any port divides the sockets; only the balance depends on it. The first walk has the table of bound sockets to go
     /// through, too, which takes a fifth of what all rows take: the middle is a bit lower.
     pub(super) fn of(ephemeral: Option<EphemeralRange>) -> Self {
-        let middle = ephemeral.map_or(u16::MAX / 2, |range| range.first + (range.last - range.first) / 16 * 7);
+        let middle = ephemeral.map_or(u16::MAX / 2, |range| range.first + (range.last - range.first) / 32 * 15);
         Self { middle: middle.clamp(1, u16::MAX - 1) }
     }
 

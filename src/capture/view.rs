@@ -15,7 +15,7 @@ pub(super) struct View {
     pub(super) places: Vec<Place>,
     /// The sockets of all.
     pub(super) sockets: Vec<SocketRecord>,
-    /// The inodes of the sockets that have one.
+    /// The inodes of the sockets that have one, when descriptors are read.
     pub(super) inodes: Vec<u64>,
     /// What could not be seen of the host beside what these namespaces lack.
     pub(super) gaps: Vec<Gap>,
