@@ -46,7 +46,7 @@ pub struct Report<'a> {
 /// Counts, judges and words one look. It cannot fail: what is missing is a value of its own.
 #[must_use]
 pub fn build<'a>(snapshot: &'a Snapshot, query: &'a Query, past: &'a Past, policy: &'a Policy) -> Report<'a> {
-    let (owners, census) = census::join_and_take(snapshot, query, past);
+    let (owners, census) = census::take(snapshot, query, past);
     let seen = Seen { snapshot, owners: &owners, query, census: &census, past };
     // Without a past there is nothing to compare with, and perhaps nobody to remember this look either.
     let memory = (!past.looks.is_empty()).then(|| memory::of(&seen));

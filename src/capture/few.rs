@@ -12,7 +12,7 @@ use std::io;
 
 use super::dump::Walk;
 use super::inet_diag::Extensions;
-use super::netlink::{Asked, Extras, NAMED_OR_NOT, Table, finish, read_explicit, read_mptcp};
+use super::netlink::{Asked, Extras, NAMED_OR_NOT, Table, finish, is_handed_out, read_explicit, read_mptcp};
 use super::shares::NOT_CONNECTED;
 use crate::model::snapshot::SockStat;
 use crate::model::socket::SocketKind;
@@ -35,10 +35,10 @@ pub(super) fn read_few(asked: &Asked<'_>, sockstat: &SockStat, has_mptcp: Option
     let nobody_is_connected = sockstat.inuse == 0 && sockstat.tw == 0;
     let states = if nobody_is_connected { NOT_CONNECTED } else { StateMask::ALL };
     let found = asked.walker()?.dump_tcp(&Walk { states, extensions: Extensions::Info }, None)?;
-    let may_be_explicit = found.rows.iter().any(|row| {
-        let in_range = asked.ephemeral.is_none_or(|range| range.contains(row.tuple.local.port));
-        row.kind == SocketKind::Full && NAMED_OR_NOT.has(row.state) && in_range
-    });
+    let may_be_explicit = found
+        .rows
+        .iter()
+        .any(|row| row.kind == SocketKind::Full && NAMED_OR_NOT.has(row.state) && is_handed_out(row, asked));
     let extras = Extras {
         explicit: may_be_explicit.then(|| read_explicit(asked, NAMED_OR_NOT)),
         mptcp: if has_mptcp == Some(false) { Ok(HashMap::new()) } else { read_mptcp(asked) },

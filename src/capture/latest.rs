@@ -61,28 +61,15 @@ fn progress(state: TcpState) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::socket::{Clocks, NetNsIndex, Queues, Timer};
-    use crate::model::tuple::{Endpoint, Family, FourTuple};
+    use crate::census::pools::tests::socket;
+    use crate::model::socket::Clocks;
 
     fn row(cookie: u64, state: TcpState) -> SocketRecord {
-        let nowhere = Endpoint::new([0, 0, 0, 0].into(), 0);
         SocketRecord {
-            netns: NetNsIndex(0),
-            state,
             kind: SocketKind::Full,
-            family: Family::V4,
-            tuple: FourTuple { local: nowhere, remote: nowhere },
-            interface: 0,
             cookie: Some(SockCookie(cookie)),
-            inode: None,
-            uid: None,
-            cgroup: None,
-            queues: Queues::Data { recv: 0, send: 0 },
-            timer: Timer::Off,
             binding: PortBinding::Unknown,
-            v6only: None,
-            clocks: None,
-            mptcp: None,
+            ..socket(state, "0.0.0.0:0", "0.0.0.0:0")
         }
     }
 

@@ -172,7 +172,7 @@ impl Gathered {
 }
 
 /// Whether the port is one that the namespace hands out.
-fn is_handed_out(row: &SocketRecord, asked: &Asked<'_>) -> bool {
+pub(super) fn is_handed_out(row: &SocketRecord, asked: &Asked<'_>) -> bool {
     asked.ephemeral.is_none_or(|range| range.contains(row.tuple.local.port))
 }
 

@@ -88,8 +88,7 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::socket::{NetNsIndex, Queues, Timer};
-    use crate::model::tuple::{Endpoint, Family, FourTuple};
+    use crate::census::pools::tests::socket;
 
     /// What the kernel's answer is (`inet_diag_bc_run`).
     fn holds(condition: &Condition, row: &SocketRecord, is_auto: bool) -> bool {
@@ -105,25 +104,8 @@ mod tests {
     }
 
     fn connection(local: u16, remote: u16) -> SocketRecord {
-        let at = |port| Endpoint::new([127, 0, 0, 1].into(), port);
-        SocketRecord {
-            netns: NetNsIndex(0),
-            state: TcpState::Established,
-            kind: SocketKind::Full,
-            family: Family::V4,
-            tuple: FourTuple { local: at(local), remote: at(remote) },
-            interface: 0,
-            cookie: None,
-            inode: None,
-            uid: None,
-            cgroup: None,
-            queues: Queues::Data { recv: 0, send: 0 },
-            timer: Timer::Off,
-            binding: PortBinding::Unknown,
-            v6only: None,
-            clocks: None,
-            mptcp: None,
-        }
+        let (local, remote) = (format!("127.0.0.1:{local}"), format!("127.0.0.1:{remote}"));
+        SocketRecord { binding: PortBinding::Unknown, ..socket(TcpState::Established, &local, &remote) }
     }
 
     #[test]

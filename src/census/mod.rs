@@ -289,7 +289,51 @@ pub struct Coverage {
 
 /// Finds the owner of every socket, and counts a snapshot.
 #[must_use]
-pub fn join_and_take(snapshot: &Snapshot, query: &Query, past: &Past) -> (Owners, Census) {
+pub fn take(snapshot: &Snapshot, query: &Query, past: &Past) -> (Owners, Census) {
+    let (owners, Counted { tally, mut port_pools, bind_pools }) = count(snapshot, query, past);
+    let selection = &query.selection;
+    port_pools.retain(|pool| {
+        selection.local.takes_address(pool.source)
+            && selection.peer.takes(&pool.destination)
+            && takes_any(snapshot, selection, &pool.holders)
+    });
+    let mut processes = tally.processes;
+    ghosts::add(snapshot, &owners, query, tally.port_ranges.len(), &mut processes);
+    processes.sort_by_key(|census| {
+        let key = snapshot.processes[census.process.0 as usize].key;
+        let leaked = census.close_wait.count + census.ghosts.map_or(0, |ghosts| ghosts.count);
+        (Reverse((leaked, census.states.total())), key, census.process)
+    });
+    let mut snat = query.snat_limit.map_or_else(Vec::new, |limit| snat::budgets(snapshot, &owners, limit));
+    snat.retain(|budget| selection.peer.takes(&budget.destination) && takes_any(snapshot, selection, &budget.holders));
+    let census = Census {
+        totals: tally.totals,
+        namespaces: tally.namespaces,
+        processes,
+        port_ranges: tally.port_ranges,
+        port_pools,
+        bind_pools,
+        peers: tally.peers,
+        listeners: tally.listeners,
+        unowned: tally.unowned,
+        strangers: tally.strangers,
+        coverage: Coverage { elsewhere: ghosts::elsewhere(snapshot), ..tally.coverage },
+        pairs: pairs::find(snapshot, &owners, query, tally.any_closed),
+        snat,
+    };
+    (owners, census)
+}
+
+/// What takes a pass over all sockets each.
+struct Counted {
+    tally: tally::Tally,
+    port_pools: Vec<PortPool>,
+    bind_pools: Vec<BindPool>,
+}
+
+/// The owners, and what is counted. One thread finds the owners and counts; the other classifies the ports meanwhile, and needs
+/// the owners only after that.
+fn count(snapshot: &Snapshot, query: &Query, past: &Past) -> (Owners, Counted) {
     let (owners, ledgers, gate) = (OnceLock::new(), OnceLock::new(), Gate::default());
     let join = || owners.get_or_init(|| attribution::join(snapshot));
     let open = || ledgers.get_or_init(|| Ledgers::of(snapshot));
@@ -306,58 +350,7 @@ pub fn join_and_take(snapshot: &Snapshot, query: &Query, past: &Past) -> (Owners
     };
     let ((tally, bind_pools), port_pools) = side_by_side(snapshot, here, pools);
     let owners = owners.into_inner().unwrap_or_else(|| attribution::join(snapshot));
-    let census = put_together(Counted { tally, port_pools, bind_pools }, snapshot, &owners, query);
-    (owners, census)
-}
-
-/// Counts a snapshot whose owners are known.
-#[must_use]
-pub fn take(snapshot: &Snapshot, owners: &Owners, query: &Query, past: &Past) -> Census {
-    let ledgers = Ledgers::of(snapshot);
-    let here = || (tally::count(snapshot, owners, query, past), ledgers.bind_pools(snapshot));
-    let ((tally, bind_pools), port_pools) = side_by_side(snapshot, here, || ledgers.connect_pools(snapshot, owners));
-    put_together(Counted { tally, port_pools, bind_pools }, snapshot, owners, query)
-}
-
-/// What takes a pass over all sockets each.
-struct Counted {
-    tally: tally::Tally,
-    port_pools: Vec<PortPool>,
-    bind_pools: Vec<BindPool>,
-}
-
-fn put_together(counted: Counted, snapshot: &Snapshot, owners: &Owners, query: &Query) -> Census {
-    let Counted { tally, mut port_pools, bind_pools } = counted;
-    let selection = &query.selection;
-    port_pools.retain(|pool| {
-        selection.local.takes_address(pool.source)
-            && selection.peer.takes(&pool.destination)
-            && takes_any(snapshot, selection, &pool.holders)
-    });
-    let mut processes = tally.processes;
-    ghosts::add(snapshot, owners, query, tally.port_ranges.len(), &mut processes);
-    processes.sort_by_key(|census| {
-        let key = snapshot.processes[census.process.0 as usize].key;
-        let leaked = census.close_wait.count + census.ghosts.map_or(0, |ghosts| ghosts.count);
-        (Reverse((leaked, census.states.total())), key, census.process)
-    });
-    let mut snat = query.snat_limit.map_or_else(Vec::new, |limit| snat::budgets(snapshot, owners, limit));
-    snat.retain(|budget| selection.peer.takes(&budget.destination) && takes_any(snapshot, selection, &budget.holders));
-    Census {
-        totals: tally.totals,
-        namespaces: tally.namespaces,
-        processes,
-        port_ranges: tally.port_ranges,
-        port_pools,
-        bind_pools,
-        peers: tally.peers,
-        listeners: tally.listeners,
-        unowned: tally.unowned,
-        strangers: tally.strangers,
-        coverage: Coverage { elsewhere: ghosts::elsewhere(snapshot), ..tally.coverage },
-        pairs: pairs::find(snapshot, owners, query, tally.any_closed),
-        snat,
-    }
+    (owners, Counted { tally, port_pools, bind_pools })
 }
 
 /// From so many sockets on, a second thread is made sooner than the first could do its work.

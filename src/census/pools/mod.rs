@@ -12,7 +12,7 @@ mod connect;
 mod doubtful;
 mod ledger;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::net::IpAddr;
 

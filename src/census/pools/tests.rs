@@ -61,7 +61,7 @@ pub(in crate::census) fn host(sockets: Vec<SocketRecord>) -> Snapshot {
     }
 }
 
-pub(in crate::census) fn socket(state: TcpState, local: &str, remote: &str) -> SocketRecord {
+pub(crate) fn socket(state: TcpState, local: &str, remote: &str) -> SocketRecord {
     let time_wait = state == TcpState::TimeWait;
     let (local, remote) = (endpoint(local), endpoint(remote));
     SocketRecord {
