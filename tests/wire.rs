@@ -23,7 +23,7 @@ use closewatch::model::ports::EphemeralRange;
 use closewatch::model::selection::{EndpointFilter, Selection};
 use closewatch::model::socket::{NetNsIndex, PortBinding, Queues, SockCookie, SocketKind, SocketRecord, Timer};
 use closewatch::model::state::{StateCounts, StateMask, TcpState};
-use closewatch::model::tuple::{Family, Network};
+use closewatch::model::tuple::{Endpoint, Family, Network};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::select;
@@ -351,7 +351,8 @@ fn a_port_is_explicit_when_bind_named_it() {
         wait_until("CLOSE-WAIT", || support::ss_count("close-wait") == 1);
         let rows = everything().sockets;
         let binding_at = |local: SocketAddr| {
-            let mine = |row: &&SocketRecord| row.tuple.local.port == local.port();
+            // Another address may have the same port.
+            let mine = |row: &&SocketRecord| row.tuple.local == Endpoint::new(local.ip(), local.port());
             rows.iter().find(mine).map(|row| (row.state, row.binding)).expect("it is in the table")
         };
         let binding = |stream: &TcpStream| binding_at(stream.local_addr().expect("an address"));
@@ -425,6 +426,7 @@ fn every_connection_comes_with_its_clocks_and_once() {
                 (client, server)
             })
             .collect();
+        support::settle();
         let rows = everything().sockets;
         let count = |state| rows.iter().filter(|row| row.state == state && row.clocks.is_some()).count();
         assert_eq!(count(TcpState::CloseWait), held.len());
