@@ -14,6 +14,7 @@
 #[path = "rivals/poll.rs"]
 mod poll;
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -38,6 +39,8 @@ const INSIDE: &str = "CLOSEWATCH_BENCH_INSIDE";
 /// Descriptors per holding process: below the hard limit of common machines (20,000).
 const PER_PROCESS: usize = 15_000;
 const ROUNDS: usize = 5;
+/// How many connections of a holder are half closed before the first of them is closed.
+const CLOSING: usize = 256;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -55,11 +58,13 @@ fn main() -> Outcome<()> {
     };
     if !std::env::args().any(|argument| argument == "poll") {
         start_up(&mut out)?;
+        let mut costs = Vec::new();
         for size in sizes {
             let crowd = Crowd::gather(size, PER_PROCESS)?;
-            measure(size, &mut out)?;
+            costs.push((size, measure(size, &mut out)?));
             drop(crowd);
         }
+        costs.windows(2).try_for_each(|pair| compare(pair[0], pair[1], &mut out))?;
     }
     poll::measure(&mut out)
 }
@@ -89,13 +94,20 @@ fn hold(task: &str) -> Outcome<()> {
     let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 1, nth), 8086))?;
     let address = listener.local_addr()?;
     let mut held = Vec::with_capacity(count);
+    // Closed in two steps with a while between them: where the acknowledgement of the FIN comes during close(), the connection
+    // may be reset, and leaves no CLOSE-WAIT but a ghost.
+    let mut closing = VecDeque::new();
     for _ in 0..count {
         held.push(TcpStream::connect(address)?);
         let (peer, _) = listener.accept()?;
-        // Closed in two steps: what is closed in one may be reset when the acknowledgement of its FIN comes during close(),
-        // and then leaves no CLOSE-WAIT but a ghost.
         peer.shutdown(Shutdown::Write)?;
+        closing.push_back(peer);
+        if closing.len() > CLOSING {
+            closing.pop_front();
+        }
     }
+    std::thread::sleep(Duration::from_millis(200));
+    drop(closing);
     let mut out = std::io::stdout();
     writeln!(out, "ready")?;
     out.flush()?;
@@ -133,6 +145,11 @@ impl Crowd {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+        let listed = Command::new("ss").args(["-Htn", "state", "close-wait"]).output()?;
+        let counted = listed.stdout.lines().count();
+        if counted != sockets {
+            return Err(format!("{counted} CLOSE-WAIT were made, not {sockets}").into());
+        }
         Ok(crowd)
     }
 }
@@ -152,7 +169,31 @@ fn start_up(out: &mut impl Write) -> Outcome<()> {
     Ok(())
 }
 
-fn measure(sockets: usize, out: &mut impl Write) -> Outcome<()> {
+/// What a look at one number of sockets costs.
+#[derive(Debug, Clone, Copy)]
+struct Cost {
+    bare_dump: Duration,
+    bare_links: Duration,
+    report: Duration,
+    counts: Duration,
+}
+
+/// By how much more sockets cost more.
+fn compare((fewer, small): (usize, Cost), (more, large): (usize, Cost), out: &mut impl Write) -> Outcome<()> {
+    let times = |of: fn(&Cost) -> Duration| of(&large).as_secs_f64() / of(&small).as_secs_f64();
+    writeln!(out, "\n{more} sockets against {fewer}, {:.2} times as many:", more as f64 / fewer as f64)?;
+    writeln!(
+        out,
+        "  report {:.2}, counts {:.2} (at most as many)",
+        times(|cost| cost.report),
+        times(|cost| cost.counts)
+    )?;
+    let floor = (times(|cost| cost.bare_dump), times(|cost| cost.bare_links));
+    writeln!(out, "  the kernel's part alone: bare dump {:.2}, bare links {:.2}", floor.0, floor.1)?;
+    Ok(())
+}
+
+fn measure(sockets: usize, out: &mut impl Write) -> Outcome<Cost> {
     let names =
         ["bare dump", "bare links", "report", "counts", "ss -tan", "ss -tanp", "ss | awk", "check", "no history"];
     let mut rows: Vec<(&str, Vec<Duration>)> = names.into_iter().map(|name| (name, Vec::new())).collect();
@@ -198,7 +239,7 @@ fn measure(sockets: usize, out: &mut impl Write) -> Outcome<()> {
     let extra = millis(medians[7]) - millis(medians[8]);
     writeln!(out, "  what the history adds                {extra:.1} ms (below 10)")?;
     writeln!(out, "  peak memory of the report            {:.1} MiB (below 64 at 60,000)", peak_kib as f64 / 1024.0)?;
-    Ok(())
+    Ok(Cost { bare_dump: medians[0], bare_links: medians[1], report: medians[2], counts: medians[3] })
 }
 
 /// A history of two days of looks every five minutes and three months before them, of as many processes and pools as are

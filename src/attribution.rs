@@ -93,11 +93,11 @@ impl Owners {
 /// Finds the owner of every socket.
 #[must_use]
 pub fn join(snapshot: &Snapshot) -> Owners {
-    let chains = Chains::of(snapshot.holdings.iter().map(|holding| holding.inode.0));
+    let chains = Chains::of(snapshot.holdings.iter().map(|holding| holding.inode.get()));
     let mut holders: Vec<ProcessIndex> = Vec::with_capacity(snapshot.holdings.len());
     let mut holders_of = |inode: Inode| {
         let first = holders.len();
-        holders.extend(chains.places_of(inode.0).map(|place| snapshot.holdings[place].process));
+        holders.extend(chains.places_of(inode.get()).map(|place| snapshot.holdings[place].process));
         if holders.len() > first + 1 {
             holders[first..].sort_unstable();
             let own = holders.split_off(first);
@@ -105,23 +105,34 @@ pub fn join(snapshot: &Snapshot) -> Owners {
         }
         (holders.len() > first).then_some(Entry::Held { first: first as u32, count: (holders.len() - first) as u32 })
     };
-    let listeners = listeners_by_port(snapshot);
     let nobody = match snapshot.scan {
         _ if snapshot.source.is_saved_text() => Unresolved::NotTold,
         ProcessScan::All => Unresolved::NoHolderSeen,
         ProcessScan::Selected | ProcessScan::Skipped => Unresolved::NotLooked,
     };
-    let by_socket = snapshot
-        .sockets
-        .iter()
-        .map(|socket| match socket.inode {
+    let mut listeners = ListenersByPort::default();
+    // One pass over the rows, which no cache holds; those that may wait at a listener are looked at again when all are known.
+    let mut may_wait = Vec::new();
+    let mut by_socket: Vec<Entry> = Vec::with_capacity(snapshot.sockets.len());
+    for (socket, index) in snapshot.sockets.iter().zip(0..) {
+        if socket.state == TcpState::Listen {
+            let local = socket.tuple.local;
+            listeners.entry((socket.netns, local.port)).or_default().push((local, index));
+        }
+        by_socket.push(match socket.inode {
             Some(inode) => holders_of(inode).unwrap_or(Entry::Unresolved(nobody)),
-            None => match waiting_at(socket, &listeners) {
-                Some(listener) => Entry::NotAccepted(listener),
-                None => Entry::Kernel,
-            },
-        })
-        .collect();
+            None => {
+                may_wait.extend(may_wait_for_accept(socket).then_some(index));
+                Entry::Kernel
+            }
+        });
+    }
+    for index in may_wait {
+        let socket = &snapshot.sockets[index as usize];
+        if let Some(listener) = find_listener(&listeners, socket.netns, &socket.tuple.local) {
+            by_socket[index as usize] = Entry::NotAccepted(listener);
+        }
+    }
     Owners { by_socket, holders, listeners }
 }
 
@@ -151,25 +162,11 @@ impl Places {
 
 type ListenersByPort = SocketMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;
 
-fn listeners_by_port(snapshot: &Snapshot) -> ListenersByPort {
-    let mut listeners = ListenersByPort::default();
-    for (index, socket) in snapshot.sockets.iter().enumerate() {
-        if socket.state == TcpState::Listen {
-            let local = socket.tuple.local;
-            listeners.entry((socket.netns, local.port)).or_default().push((local, index as u32));
-        }
-    }
-    listeners
-}
-
-/// The listener in whose accept queue the socket waits: a whole socket without a file, in a state that the accept queue
-/// knows, on a port that is listened on.
-fn waiting_at(socket: &SocketRecord, listeners: &ListenersByPort) -> Option<u32> {
-    let queued = matches!(socket.state, TcpState::Established | TcpState::CloseWait | TcpState::SynRecv);
-    if socket.kind != SocketKind::Full || !queued {
-        return None;
-    }
-    find_listener(listeners, socket.netns, &socket.tuple.local)
+/// Whether a socket without a file may wait in the accept queue of a listener, if one listens on its port: it is a whole
+/// socket, in a state that the queue knows.
+fn may_wait_for_accept(socket: &SocketRecord) -> bool {
+    socket.kind == SocketKind::Full
+        && matches!(socket.state, TcpState::Established | TcpState::CloseWait | TcpState::SynRecv)
 }
 
 fn find_listener(listeners: &ListenersByPort, netns: NetNsIndex, local: &Endpoint) -> Option<u32> {

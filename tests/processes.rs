@@ -62,7 +62,7 @@ fn by_pid(pid: u32) -> Selection {
 
 fn inode_of(socket: &impl AsRawFd) -> Inode {
     let file = std::fs::metadata(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("an open socket");
-    Inode(file.ino())
+    Inode::new(file.ino()).expect("not 0")
 }
 
 fn n_descriptors(pid: u32) -> u64 {
@@ -76,7 +76,7 @@ fn plainly_read(pid: u32) -> BTreeMap<u32, Inode> {
         let fd = entry.file_name().to_str()?.parse().ok()?;
         let link = std::fs::read_link(entry.path()).ok()?;
         let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
-        Some((fd, Inode(inode)))
+        Some((fd, Inode::new(inode).expect("not 0")))
     });
     links.collect()
 }
@@ -327,7 +327,7 @@ fn without_privilege_the_unreadable_processes_are_counted() {
     if !is_root() {
         return skip(test, "needs root, to become another user");
     }
-    if let Err(why) = play_without(&AS_NOBODY, &format!("look-unprivileged {} {}", inode.0, stranger.pid())) {
+    if let Err(why) = play_without(&AS_NOBODY, &format!("look-unprivileged {} {}", inode.get(), stranger.pid())) {
         skip(test, &why);
     }
 }
@@ -335,7 +335,8 @@ fn without_privilege_the_unreadable_processes_are_counted() {
 /// As another user: the own socket has its holder; that of the stranger has none, and a gap says why.
 fn look_unprivileged(argument: &str) {
     let (inode, stranger) = argument.split_once(' ').expect("an inode and a process");
-    let (inode, stranger) = (Inode(inode.parse().expect("a number")), stranger.parse().expect("a number"));
+    let (inode, stranger) =
+        (Inode::new(inode.parse().expect("a number")).expect("not 0"), stranger.parse().expect("a number"));
     let own = TcpListener::bind("127.0.0.1:0").expect("bound");
     let wanted = HashSet::from([inode, inode_of(&own)]);
     let scan = search(&everything(), &wanted);
@@ -369,7 +370,7 @@ fn a_proc_that_hides_processes_is_noticed() {
 }
 
 fn look_hidden() {
-    let stranger = Inode(u64::MAX);
+    let stranger = Inode::new(u64::MAX).expect("not 0");
     let scan = search(&everything(), &HashSet::from([stranger]));
     let gap = scan.gaps.iter().find(|gap| gap.why.contains("hidepid=")).expect("a gap");
     assert_eq!((gap.what.as_str(), gap.count), ("the process that holds 1 socket", 1));
@@ -391,7 +392,7 @@ fn look_contained() {
     let own = TcpListener::bind("127.0.0.1:0").expect("bound");
     let mut wanted = HashSet::from([inode_of(&own)]);
     assert_eq!(search(&everything(), &wanted).gaps, []);
-    wanted.insert(Inode(u64::MAX));
+    wanted.insert(Inode::new(u64::MAX).expect("not 0"));
     let gaps = search(&everything(), &wanted).gaps;
     assert_eq!((gaps.len(), gaps[0].what.as_str()), (1, "the process that holds 1 socket"));
     assert!(gaps[0].why.contains("one container only"), "{gaps:?}");
@@ -410,7 +411,7 @@ fn a_host_without_proc_is_a_gap_and_no_error() {
 }
 
 fn look_nowhere() {
-    let scan = search(&everything(), &HashSet::from([Inode(1)]));
+    let scan = search(&everything(), &HashSet::from([Inode::new(1).expect("not 0")]));
     assert_eq!((scan.processes.len(), scan.gaps.len()), (0, 1));
     assert_eq!(scan.gaps[0].why, "no proc file system is mounted on /proc");
 }

@@ -95,7 +95,7 @@ fn rows_are_those_that_ss_printed() {
                     Queues::Data { recv, send } => (recv, send),
                     Queues::Listen { waiting, limit } => (waiting, limit.expect("netlink tells the limit")),
                 };
-                (row.state.label().to_owned(), recv.to_string(), send.to_string(), row.cookie.expect("a cookie").0)
+                (row.state.label().to_owned(), recv.to_string(), send.to_string(), row.cookie.expect("a cookie").get())
             })
             .collect();
         printed.sort_unstable();
@@ -164,10 +164,11 @@ fn record(response: &InetResponse, message: &[u8]) -> SocketRecord {
             remote: Endpoint::new(id.destination_address, id.destination_port),
         },
         interface: id.interface_id,
-        cookie: Some(SockCookie(u64::from_ne_bytes(id.cookie))),
-        inode: (header.inode > 0).then(|| Inode(header.inode.into())),
+        cookie: SockCookie::new(u64::from_ne_bytes(id.cookie)),
+        inode: (header.inode > 0).then(|| Inode::new(header.inode.into()).expect("not 0")),
         uid: (kind == SocketKind::Full).then_some(header.uid),
-        cgroup: bytes(21).map(|id| CgroupId(u64::from_ne_bytes(id.try_into().expect("eight bytes")))),
+        cgroup: bytes(21)
+            .map(|id| CgroupId::new(u64::from_ne_bytes(id.try_into().expect("eight bytes"))).expect("not 0")),
         queues: match state {
             TcpState::Listen => Queues::Listen { waiting: header.recv_queue, limit: Some(header.send_queue) },
             _ => Queues::Data { recv: header.recv_queue, send: header.send_queue },

@@ -24,7 +24,7 @@ use crate::model::socket::{CgroupId, SocketRecord};
 
 /// The root of the whole hierarchy (kernel `kernfs_create_root`): in it are the processes that belong to no unit, and all
 /// sockets of a host that does not use cgroup2.
-const ROOT: CgroupId = CgroupId(1);
+const ROOT: u64 = 1;
 
 /// A node of Kubernetes with as many pods as it takes has some thousand; a host that has more is one where something leaks
 /// cgroups.
@@ -35,7 +35,7 @@ const CGROUP2_MAGIC: u64 = 0x6367_7270;
 
 /// Whether the cgroup of the socket may be that of a unit.
 pub(super) fn may_name_a_unit(socket: &SocketRecord) -> bool {
-    socket.cgroup.is_some_and(|cgroup| cgroup != ROOT)
+    socket.cgroup.is_some_and(|cgroup| cgroup.get() != ROOT)
 }
 
 /// Finds the cgroups with these numbers, of which so many sockets are; what could not be found is a gap.
@@ -74,7 +74,7 @@ impl Search {
     /// Walks breadth-first: units lie near the root, and what a unit keeps below itself is its own.
     fn walk(&mut self, tree: &Tree, deadline: Deadline) {
         let top = rustix::fs::fstat(&tree.root).map_or(0, |status| status.st_ino);
-        self.meet(CgroupId(top), &tree.above);
+        self.meet(top, &tree.above);
         let mut ahead = VecDeque::from([PathBuf::new()]);
         let mut n_met = 0;
         while let Some(path) = ahead.pop_front()
@@ -88,7 +88,7 @@ impl Search {
                 Ok(below) => {
                     n_met += below.len();
                     for child in below {
-                        self.meet(child.id, &tree.above.join(&child.path));
+                        self.meet(child.inode, &tree.above.join(&child.path));
                         ahead.extend(child.has_children.then_some(child.path));
                     }
                 }
@@ -111,8 +111,10 @@ impl Search {
         }
     }
 
-    fn meet(&mut self, id: CgroupId, path: &Path) {
-        if self.wanted.remove(&id).is_some() {
+    fn meet(&mut self, inode: u64, path: &Path) {
+        if let Some(id) = CgroupId::new(inode)
+            && self.wanted.remove(&id).is_some()
+        {
             let placement = parse_placement(&format!("0::{}", path.to_string_lossy()));
             self.found.push(Cgroup { id, placement });
         }
@@ -131,7 +133,7 @@ impl Search {
 
 /// A directory below another one.
 struct Child {
-    id: CgroupId,
+    inode: u64,
     /// Below the root of the tree.
     path: PathBuf,
     has_children: bool,
@@ -152,7 +154,7 @@ fn children(root: &OwnedFd, path: &Path) -> Result<Vec<Child>, Errno> {
         }
         let Ok(status) = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         found.push(Child {
-            id: CgroupId(status.st_ino),
+            inode: status.st_ino,
             path: path.join(OsString::from_vec(name.to_bytes().to_vec())),
             // A directory has 2 links and one for each below it (kernel `kernfs_refresh_inode`): to list the leaves would
             // cost ten times as much, for the files in them.
@@ -226,7 +228,10 @@ mod tests {
     #[test]
     fn what_is_not_there_is_a_gap_of_as_many_sockets() {
         let mut gaps = Vec::new();
-        let wanted = BTreeMap::from([(CgroupId(u64::MAX), 2), (CgroupId(u64::MAX - 1), 40)]);
+        let wanted = BTreeMap::from([
+            (CgroupId::new(u64::MAX).expect("not 0"), 2),
+            (CgroupId::new(u64::MAX - 1).expect("not 0"), 40),
+        ]);
         assert_eq!(find(wanted, Deadline::never(), &mut gaps), []);
         let [gap] = gaps.as_slice() else { panic!("{gaps:?}") };
         assert_eq!((gap.what.as_str(), gap.count), ("the cgroups of 42 sockets without a known holder", 42));
@@ -236,7 +241,7 @@ mod tests {
     #[test]
     fn a_deadline_that_has_passed_is_told() {
         let mut gaps = Vec::new();
-        let wanted = BTreeMap::from([(CgroupId(u64::MAX), 1)]);
+        let wanted = BTreeMap::from([(CgroupId::new(u64::MAX).expect("not 0"), 1)]);
         let deadline = Deadline::after(std::time::Duration::ZERO);
         assert_eq!(find(wanted, deadline, &mut gaps), []);
         assert_eq!(gaps[0].what, "the cgroup of 1 socket without a known holder");

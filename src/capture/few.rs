@@ -43,6 +43,6 @@ pub(super) fn read_few(asked: &Asked<'_>, sockstat: &SockStat, has_mptcp: Option
         explicit: may_be_explicit.then(|| read_explicit(asked, NAMED_OR_NOT)),
         mptcp: if has_mptcp == Some(false) { Ok(HashMap::new()) } else { read_mptcp(asked) },
     };
-    let cookies = found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect();
-    Ok(finish(found, cookies, &extras, asked))
+    let cookies: Vec<u64> = found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.get()).collect();
+    Ok(finish(found, &[cookies], &extras, asked))
 }

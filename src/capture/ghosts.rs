@@ -134,7 +134,7 @@ impl FirstLook {
 /// bound sockets, with its peer's port still in it (Linux 6.8; before, it is in none).
 fn suspects(holders: &[Holder], field: &Field<'_>) -> Vec<Piece> {
     let bound = field.sockets.iter().filter(|socket| was_connected(socket));
-    let bound: SocketSet<u64> = bound.filter_map(|socket| socket.inode).map(|inode| inode.0).collect();
+    let bound: SocketSet<u64> = bound.filter_map(|socket| socket.inode).map(|inode| inode.get()).collect();
     let is_suspect = |link: &&Link| !field.inodes.contains(link.inode) || bound.contains(&link.inode);
     let piece = |holder: &Holder| Piece {
         who: Who { key: holder.identity.key, thread: holder.target.thread },
@@ -191,7 +191,7 @@ fn read_inodes(with_tcp: bool, deadline: Deadline) -> Vec<u64> {
         let walk = Walk { states: StateMask::ALL, extensions: Extensions::None };
         let rows = walker.dump_tcp(&walk, None).map(|found| found.rows).unwrap_or_default();
         let open = rows.iter().filter(|row| !was_connected(row));
-        inodes.extend(open.filter_map(|row| row.inode).map(|inode| inode.0));
+        inodes.extend(open.filter_map(|row| row.inode).map(|inode| inode.get()));
     }
     inodes
 }
@@ -339,7 +339,7 @@ fn number(seen: &[Sighting], undecided: &[(ProcessKey, Option<Reason>)], process
     let known = processes.iter().zip(0..).map(|(process, index)| (process.key, ProcessIndex(index)));
     let known: HashMap<ProcessKey, ProcessIndex> = known.collect();
     let ghost = |Sighting { who, link, over }: &Sighting| {
-        let holding = Holding { inode: Inode(link.inode), process: *known.get(&who.key)?, fd: link.fd };
+        let holding = Holding { inode: Inode::new(link.inode)?, process: *known.get(&who.key)?, fd: link.fd };
         let Over { end, local, untouched, silent_for } = *over;
         Some(Ghost { holding, end, local, untouched, silent_for })
     };

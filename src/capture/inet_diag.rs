@@ -321,8 +321,8 @@ fn decode_row(payload: &[u8], netns: NetNsIndex) -> Result<SocketRecord, RowErro
             remote: endpoint(id.destination_address, id.destination_port),
         },
         interface: id.interface_id,
-        cookie: Some(SockCookie(u64::from_ne_bytes(id.cookie))),
-        inode: (header.inode != 0).then_some(Inode(u64::from(header.inode))),
+        cookie: SockCookie::new(u64::from_ne_bytes(id.cookie)),
+        inode: Inode::new(u64::from(header.inode)),
         uid: (kind == SocketKind::Full).then_some(header.uid),
         cgroup: attributes.cgroup,
         queues: match state {
@@ -386,7 +386,7 @@ impl Attributes {
                 INET_DIAG_INFO => read.clocks = clocks_of(value),
                 INET_DIAG_SKV6ONLY => read.v6only = value.first().map(|flag| *flag != 0),
                 INET_DIAG_CGROUP_ID => {
-                    read.cgroup = value.first_chunk().map(|id| CgroupId(u64::from_ne_bytes(*id)));
+                    read.cgroup = value.first_chunk().and_then(|id| CgroupId::new(u64::from_ne_bytes(*id)));
                 }
                 _ => {}
             }

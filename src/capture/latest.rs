@@ -8,12 +8,12 @@ use crate::model::state::TcpState;
 
 /// Leaves each socket once. The walks are not one moment, and within one walk a socket may move to where the walk has
 /// not been; its cookie stays.
-pub(super) fn keep_latest(rows: &mut Vec<SocketRecord>, cookies: Vec<u64>) {
+pub(super) fn keep_latest(rows: &mut Vec<SocketRecord>, cookies: &[Vec<u64>]) {
     let doubled = doubled(cookies);
     if doubled.is_empty() {
         return;
     }
-    let is_doubled = |row: &SocketRecord| row.cookie.filter(|cookie| doubled.binary_search(&cookie.0).is_ok());
+    let is_doubled = |row: &SocketRecord| row.cookie.filter(|cookie| doubled.binary_search(&cookie.get()).is_ok());
     let mut latest: HashMap<SockCookie, (usize, PortBinding)> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         if let Some(cookie) = is_doubled(row) {
@@ -39,9 +39,10 @@ pub(super) fn keep_latest(rows: &mut Vec<SocketRecord>, cookies: Vec<u64>) {
 }
 
 /// The cookies that occur more than once, ascending.
-fn doubled(cookies: Vec<u64>) -> Vec<u64> {
-    let mut seen = NumberSet::for_numbers(&cookies);
-    let mut doubled: Vec<u64> = cookies.into_iter().filter(|cookie| !seen.insert(*cookie)).collect();
+fn doubled(cookies: &[Vec<u64>]) -> Vec<u64> {
+    let cookies = cookies.iter().flatten().copied();
+    let mut seen = NumberSet::for_numbers(cookies.clone());
+    let mut doubled: Vec<u64> = cookies.filter(|cookie| !seen.insert(*cookie)).collect();
     doubled.sort_unstable();
     doubled.dedup();
     doubled
@@ -67,7 +68,7 @@ mod tests {
     fn row(cookie: u64, state: TcpState) -> SocketRecord {
         SocketRecord {
             kind: SocketKind::Full,
-            cookie: Some(SockCookie(cookie)),
+            cookie: SockCookie::new(cookie),
             binding: PortBinding::Unknown,
             ..socket(state, "0.0.0.0:0", "0.0.0.0:0")
         }
@@ -81,12 +82,12 @@ mod tests {
             [(Auto, Explicit, Explicit), (Explicit, Auto, Explicit), (Unknown, Auto, Auto), (Auto, Auto, Auto)]
         {
             let mut rows = vec![with(first, TcpState::Established), with(second, TcpState::Established)];
-            keep_latest(&mut rows, vec![1, 1]);
+            keep_latest(&mut rows, &[vec![1], vec![1]]);
             assert_eq!(rows, [with(expected, TcpState::Established)]);
         }
         let time_wait = SocketRecord { kind: SocketKind::TimeWait, ..with(Auto, TcpState::TimeWait) };
         let mut rows = vec![with(Explicit, TcpState::Established), time_wait.clone()];
-        keep_latest(&mut rows, vec![1, 1]);
+        keep_latest(&mut rows, &[vec![1], vec![1]]);
         assert_eq!(rows, [time_wait], "it keeps no lock of the socket that it was");
     }
 
@@ -106,14 +107,15 @@ mod tests {
             row(5, Established),
             row(1, TimeWait),
         ];
-        let cookies =
-            |rows: &[SocketRecord]| rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect::<Vec<_>>();
+        let cookies = |rows: &[SocketRecord]| {
+            rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.get()).collect::<Vec<_>>()
+        };
         let all = cookies(&rows);
-        keep_latest(&mut rows, all);
+        keep_latest(&mut rows, &[all]);
         assert_eq!(rows, [row(2, LastAck), row(3, Listen), with_clocks, row(5, Established), row(1, TimeWait)]);
         let once = rows.clone();
         let all = cookies(&rows);
-        keep_latest(&mut rows, all);
+        keep_latest(&mut rows, &[all]);
         assert_eq!(rows, once);
     }
 }

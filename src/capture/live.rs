@@ -156,8 +156,8 @@ fn find_cgroups(view: &View, holdings: &[Holding], request: &Request, gaps: &mut
     if placed().next().is_none() {
         return Vec::new();
     }
-    let held: NumberSet = holdings.iter().map(|holding| holding.inode.0).collect();
-    let ownerless = placed().filter(|socket| socket.inode.is_some_and(|inode| !held.contains(inode.0)));
+    let held: NumberSet = holdings.iter().map(|holding| holding.inode.get()).collect();
+    let ownerless = placed().filter(|socket| socket.inode.is_some_and(|inode| !held.contains(inode.get())));
     let mut wanted = BTreeMap::new();
     for cgroup in ownerless.filter_map(|socket| socket.cgroup) {
         *wanted.entry(cgroup).or_default() += 1;

@@ -78,7 +78,7 @@ pub(super) fn look_here(place: &Place, request: &Request) -> Result<Look, Captur
 
 fn inodes_of(sockets: &[SocketRecord]) -> Vec<u64> {
     let mut inodes = Vec::with_capacity(sockets.len());
-    inodes.extend(sockets.iter().filter_map(|socket| socket.inode).map(|inode| inode.0));
+    inodes.extend(sockets.iter().filter_map(|socket| socket.inode).map(|inode| inode.get()));
     inodes
 }
 

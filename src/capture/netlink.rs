@@ -79,7 +79,8 @@ enum Errand {
 /// none.
 #[derive(Default)]
 struct Gathered {
-    cookies: Vec<u64>,
+    /// Those of the rows of each walk.
+    cookies: Vec<Vec<u64>>,
     unreadable: Vec<io::Result<Unreadable>>,
     explicit: Option<Explicit>,
     mptcp: Option<io::Result<HashMap<Inode, TcpState>>>,
@@ -114,7 +115,7 @@ pub fn read_tables(asked: &Asked<'_>) -> io::Result<Table> {
     }
     let not_begun = || io::Error::from(io::ErrorKind::TimedOut);
     let extras = Extras { explicit: all.explicit, mptcp: all.mptcp.unwrap_or_else(|| Err(not_begun())) };
-    Ok(finish(found, all.cookies, &extras, asked))
+    Ok(finish(found, &all.cookies, &extras, asked))
 }
 
 /// What a walk lists it writes to, which holds up another that passes there at the same time: two walks side by side cost half
@@ -156,15 +157,16 @@ impl Gathered {
         let filter = filter_of([Some(shares.condition(share)), kept.cloned()]);
         let walk = Walk { states: Shares::states(share), extensions: Extensions::Info };
         let mut may_be_named = false;
-        let cookies = &mut self.cookies;
+        let mut cookies = Vec::new();
         let see = |row: &mut SocketRecord| {
             // Now that the row is at hand: each pass over tens of thousands of them costs a millisecond.
-            cookies.extend(row.cookie.map(|cookie| cookie.0));
+            cookies.extend(row.cookie.map(|cookie| cookie.get()));
             may_be_named |= row.state == TcpState::Listen && is_handed_out(row, asked);
             row.binding = shares.binding(row, share);
         };
         let done = asked.walker().and_then(|mut walker| walker.dump_tcp_into((rows, see), &walk, filter.as_ref()));
         self.unreadable.push(done);
+        self.cookies.push(cookies);
         if may_be_named {
             self.explicit = Some(read_explicit(asked, StateMask::of(TcpState::Listen)));
         }
@@ -177,7 +179,7 @@ pub(super) fn is_handed_out(row: &SocketRecord, asked: &Asked<'_>) -> bool {
 }
 
 /// Makes one table of what the walks have found: rows with these cookies.
-pub(super) fn finish(mut found: Found, cookies: Vec<u64>, extras: &Extras, asked: &Asked<'_>) -> Table {
+pub(super) fn finish(mut found: Found, cookies: &[Vec<u64>], extras: &Extras, asked: &Asked<'_>) -> Table {
     extras.mark(asked, &mut found.rows);
     keep_latest(&mut found.rows, cookies);
     let mut gaps = gaps_of(found.unreadable);
@@ -245,7 +247,7 @@ impl Extras {
         if let Some(Explicit { states, cookies: Ok(explicit) }) = &self.explicit {
             let asked_about = |row: &&mut SocketRecord| row.kind == SocketKind::Full && states.has(row.state);
             for row in rows.iter_mut().filter(asked_about).filter(|row| is_handed_out(row, asked)) {
-                let named = row.cookie.is_some_and(|cookie| explicit.contains(cookie.0));
+                let named = row.cookie.is_some_and(|cookie| explicit.contains(cookie.get()));
                 row.binding = if named { PortBinding::Explicit } else { PortBinding::Auto };
             }
         }
@@ -289,7 +291,7 @@ fn read_explicit_cookies(asked: &Asked<'_>, states: StateMask) -> io::Result<Num
     let filter = filter_of([Some(Condition::AutoBound.negated()), range]);
     let walk = Walk { states, extensions: Extensions::None };
     let found = asked.walker()?.dump_tcp(&walk, filter.as_ref())?;
-    Ok(found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.0).collect())
+    Ok(found.rows.iter().filter_map(|row| row.cookie).map(|cookie| cookie.get()).collect())
 }
 
 /// Asks for the states of MPTCP connections. A kernel that knows no MPTCP has none.

@@ -229,7 +229,7 @@ pub(super) fn parse_row(
         tuple: FourTuple { local, remote },
         interface: 0,
         cookie: None,
-        inode: (inode != 0).then_some(Inode(inode)),
+        inode: Inode::new(inode),
         uid: (kind == SocketKind::Full).then_some(narrow(uid)?),
         cgroup: None,
         queues,
@@ -379,7 +379,7 @@ mod tests {
     #[cfg_attr(target_endian = "big", ignore = "recorded on a little-endian host")]
     fn the_columns_mean_what_they_mean() {
         let row = by_local_port(TCP, Family::V4, 0xD724, 0x1F90);
-        assert_eq!((row.state, row.inode, row.uid), (TcpState::CloseWait, Some(Inode(619_435)), Some(0)));
+        assert_eq!((row.state, row.inode, row.uid), (TcpState::CloseWait, Inode::new(619_435), Some(0)));
         assert_eq!(row.tuple.local.to_string(), "127.0.0.1:55076");
         assert_eq!((row.queues, row.timer), (Queues::Data { recv: 1076, send: 0 }, Timer::Off));
         assert_eq!((row.binding, row.v6only, row.cookie), (PortBinding::Unknown, None, None));

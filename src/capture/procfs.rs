@@ -102,7 +102,7 @@ pub fn describe<S: BuildHasher>(
     booted_at: Option<SystemTime>,
     deadline: Deadline,
 ) -> Scan {
-    let wanted = wanted.iter().map(|inode| inode.0).collect();
+    let wanted = wanted.iter().map(|inode| inode.get()).collect();
     describe_with(links, &wanted, &HashSet::new(), booted_at, deadline)
 }
 
@@ -195,7 +195,8 @@ fn number(mut kept: Vec<Kept<'_>>, wanted: &NumberSet) -> (Vec<Process>, Vec<Hol
     for (process, holder) in kept {
         let index = ProcessIndex(processes.len() as u32);
         let links = holder.links.iter().filter(|link| wanted.contains(link.inode));
-        holdings.extend(links.map(|link| Holding { inode: Inode(link.inode), process: index, fd: link.fd }));
+        let holding = |link: &Link| Some(Holding { inode: Inode::new(link.inode)?, process: index, fd: link.fd });
+        holdings.extend(links.filter_map(holding));
         processes.push(process);
     }
     (processes, holdings)

@@ -112,10 +112,12 @@ pub(super) fn elsewhere(snapshot: &Snapshot) -> Option<u64> {
     let stats = stats?;
     let alloc = stats.iter().map(|stat| stat.alloc).max()?;
     let in_use: u64 = stats.iter().map(|stat| stat.inuse).fold(0, u64::saturating_add);
+    let is_worth_telling = |count: &u64| *count >= WORTH_TELLING && *count >= alloc / WORTH_TELLING_PART;
+    // What is known otherwise only lessens it, and is not counted for nothing.
+    let others = Some(alloc.saturating_sub(in_use)).filter(is_worth_telling)?;
     // What is bound and no more is allocated, and not in use.
     let bound = snapshot.sockets.iter().filter(|socket| socket.state == TcpState::BoundInactive);
     let ghosts: HashSet<Inode> =
         snapshot.ghosts.iter().flat_map(|scan| &scan.ghosts).map(|ghost| ghost.holding.inode).collect();
-    let elsewhere = alloc.saturating_sub(in_use).saturating_sub((bound.count() + ghosts.len()) as u64);
-    (elsewhere >= WORTH_TELLING && elsewhere >= alloc / WORTH_TELLING_PART).then_some(elsewhere)
+    Some(others.saturating_sub((bound.count() + ghosts.len()) as u64)).filter(is_worth_telling)
 }

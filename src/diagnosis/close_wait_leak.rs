@@ -399,7 +399,7 @@ mod tests {
         script.strangers(stuck(50, 600), Unresolved::NoHolderSeen, endpoint(INFLUX));
         let unit = Some("telegraf\n.service".to_owned());
         let placement = Placement { unit, ..Placement::default() };
-        script.snapshot.cgroups.push(Cgroup { id: CgroupId(77), placement });
+        script.snapshot.cgroups.push(Cgroup { id: CgroupId::new(77).expect("not 0"), placement });
         script.census.strangers[0].place = Some(CgroupIndex(0));
         let finding = script.only(Rule::CloseWaitLeak);
         let words = "processes of user 999 in telegraf\\n.service that could not be seen hold 50 sockets";

@@ -352,7 +352,7 @@ impl Script {
 
     /// One row of the kernel's tables.
     pub(super) fn socket(&mut self, state: TcpState, local: Endpoint, remote: Endpoint) -> &mut SocketRecord {
-        let inode = Inode(1_000 + self.snapshot.sockets.len() as u64);
+        let inode = Inode::new(1_000 + self.snapshot.sockets.len() as u64).expect("not 0");
         self.snapshot.sockets.push(SocketRecord {
             netns: NetNsIndex(0),
             state,

@@ -103,7 +103,7 @@ impl Ledger {
         let owners = attribution::join(snapshot);
         for (index, socket) in snapshot.sockets.iter().enumerate() {
             let Some(holder) = holder_of(index, &owners) else { continue };
-            if socket.inode.is_some_and(|inode| inherited.contains(&inode.0)) {
+            if socket.inode.is_some_and(|inode| inherited.contains(&inode.get())) {
                 continue;
             }
             let inbound = owners.listener_at(socket.netns, &socket.tuple.local).is_some();
@@ -115,7 +115,7 @@ impl Ledger {
             }
         }
         for ghost in snapshot.ghosts.iter().flat_map(|scan| &scan.ghosts) {
-            if !inherited.contains(&ghost.holding.inode.0) {
+            if !inherited.contains(&ghost.holding.inode.get()) {
                 self.add_ghost(snapshot, ghost);
             }
         }

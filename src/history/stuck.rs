@@ -59,13 +59,13 @@ fn read_rows(connection: &Connection, tip: &Tip) -> Result<(Vec<Stuck>, Vec<Row>
         rows.push(Row { id, place: start..sockets.len() });
     }
     let (sockets, rows) = in_order(sockets, rows);
-    let is_sorted = sockets.windows(2).all(|pair| pair[0].cookie.0 < pair[1].cookie.0);
+    let is_sorted = sockets.windows(2).all(|pair| pair[0].cookie.get() < pair[1].cookie.get());
     if sockets.len() as u64 == tip.stuck_known && is_sorted { Ok((sockets, rows)) } else { Err(ROW_MISSING) }
 }
 
 /// A row that was split has its halves at the two ends of the table; most have not been.
 fn in_order(sockets: Vec<Stuck>, mut rows: Vec<Row>) -> (Vec<Stuck>, Vec<Row>) {
-    let first = |row: &Row| sockets.get(row.place.start).map(|socket| socket.cookie.0);
+    let first = |row: &Row| sockets.get(row.place.start).map(|socket| socket.cookie.get());
     if rows.is_sorted_by_key(first) {
         return (sockets, rows);
     }
@@ -81,11 +81,11 @@ fn in_order(sockets: Vec<Stuck>, mut rows: Vec<Row>) -> (Vec<Stuck>, Vec<Row>) {
 
 fn unpack_into(sockets: &mut Vec<Stuck>, id: u64, sealed: &[u8]) -> Result<(), Fault> {
     let mut row = Unpacker::open(Seal::Stuck, id, sealed)?;
-    let mut last = Stuck { cookie: SockCookie(0), since: 0 };
+    let (mut cookie, mut since) = (0_u64, 0_i64);
     for _ in 0..row.number()? {
-        let cookie = SockCookie(last.cookie.0.checked_add(row.number()?).ok_or(Torn)?);
-        last = Stuck { cookie, since: last.since.wrapping_add(row.signed()?) };
-        sockets.push(last);
+        cookie = cookie.checked_add(row.number()?).ok_or(Torn)?;
+        since = since.wrapping_add(row.signed()?);
+        sockets.push(Stuck { cookie: SockCookie::new(cookie).ok_or(Torn)?, since });
     }
     row.finish()?;
     Ok(())
@@ -94,11 +94,11 @@ fn unpack_into(sockets: &mut Vec<Stuck>, id: u64, sealed: &[u8]) -> Result<(), F
 fn packed(id: u64, sockets: &[Stuck]) -> Vec<u8> {
     let mut out = Packer::with_room(16 + 6 * sockets.len());
     out.number(sockets.len() as u64);
-    let mut last = Stuck { cookie: SockCookie(0), since: 0 };
+    let (mut cookie, mut since) = (0, 0);
     for socket in sockets {
-        out.number(socket.cookie.0 - last.cookie.0);
-        out.signed(socket.since.wrapping_sub(last.since));
-        last = *socket;
+        out.number(socket.cookie.get() - cookie);
+        out.signed(socket.since.wrapping_sub(since));
+        (cookie, since) = (socket.cookie.get(), socket.since);
     }
     out.sealed(Seal::Stuck, id)
 }
@@ -111,7 +111,7 @@ pub(super) fn of_look(memory: &Memory, boot_clock: i64) -> Vec<Stuck> {
         Stuck { cookie: socket.cookie, since: boot_clock.saturating_sub(age) }
     });
     let mut sockets: Vec<Stuck> = sockets.collect();
-    sockets.sort_unstable_by_key(|socket| (socket.cookie.0, socket.since));
+    sockets.sort_unstable_by_key(|socket| (socket.cookie.get(), socket.since));
     sockets.dedup_by_key(|socket| socket.cookie);
     sockets
 }
@@ -141,7 +141,7 @@ fn compare(kept: &[Stuck], seen: &mut [Stuck]) -> Turnover {
     let mut turnover = Turnover::default();
     let mut rest = kept.iter().peekable();
     for socket in seen {
-        while rest.next_if(|known| known.cookie.0 < socket.cookie.0).is_some() {
+        while rest.next_if(|known| known.cookie.get() < socket.cookie.get()).is_some() {
             turnover.gone += 1;
         }
         match rest.next_if(|known| known.cookie == socket.cookie) {
@@ -176,8 +176,8 @@ fn write(connection: &Connection, layout: Layout, seen: &[Stuck]) -> Result<(), 
     let mut rest = seen;
     for (nth, row) in layout.rows.iter().enumerate() {
         // A row takes what lies before the first socket of the next one.
-        let bound = layout.rows.get(nth + 1).map(|next| layout.kept[next.place.start].cookie.0);
-        let length = bound.map_or(rest.len(), |bound| rest.partition_point(|socket| socket.cookie.0 < bound));
+        let bound = layout.rows.get(nth + 1).map(|next| layout.kept[next.place.start].cookie.get());
+        let length = bound.map_or(rest.len(), |bound| rest.partition_point(|socket| socket.cookie.get() < bound));
         let (part, behind) = rest.split_at(length);
         rest = behind;
         if part == &layout.kept[row.place.clone()] {

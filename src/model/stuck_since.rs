@@ -21,7 +21,7 @@ impl StuckSince {
     /// earlier moment counts.
     #[must_use]
     pub fn of_millis(mut sockets: Vec<(SockCookie, i64)>) -> Self {
-        let key = |(cookie, since): &(SockCookie, i64)| (cookie.0, *since);
+        let key = |(cookie, since): &(SockCookie, i64)| (cookie.get(), *since);
         if !sockets.is_sorted_by_key(key) {
             sockets.sort_unstable_by_key(key);
         }
@@ -92,7 +92,7 @@ impl FromIterator<(SockCookie, SystemTime)> for StuckSince {
 /// steps, which one multiplication can leave in heaps; two spread them all (as in the generator splitmix64, Vigna). Nobody
 /// outside the kernel chooses cookies, so that nobody can make them fall together.
 fn home(cookie: SockCookie, slots: usize) -> usize {
-    let mixed = (cookie.0 ^ cookie.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (cookie.get() ^ cookie.get() >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     (mixed >> 32) as usize & (slots - 1)
 }
@@ -114,20 +114,24 @@ fn millis(moment: SystemTime) -> i64 {
 mod tests {
     use super::*;
 
+    fn cookie(number: u64) -> SockCookie {
+        SockCookie::new(number).expect("not 0")
+    }
+
     #[test]
     fn what_is_known_is_found_and_nothing_else() {
         // Cookies of several processors come in stretches; some here share a slot, and the last has the first but one.
         let cookies: Vec<u64> = (0..3_000).map(|nth| 1 + nth * 7 + (nth % 3) * 4_096 * 1_024).collect();
         let known: StuckSince =
-            cookies.iter().rev().map(|cookie| (SockCookie(*cookie), moment(*cookie as i64 * 10))).collect();
+            cookies.iter().rev().map(|number| (cookie(*number), moment(*number as i64 * 10))).collect();
         assert_eq!(known.len(), 3_000);
-        for cookie in &cookies {
-            assert_eq!(known.get(SockCookie(*cookie)), Some(moment(*cookie as i64 * 10)), "{cookie}");
-            assert_eq!(known.get(SockCookie(cookie + 1)), None, "{cookie} and one");
+        for number in &cookies {
+            assert_eq!(known.get(cookie(*number)), Some(moment(*number as i64 * 10)), "{number}");
+            assert_eq!(known.get(cookie(number + 1)), None, "{number} and one");
         }
-        let all: Vec<u64> = known.iter().map(|(cookie, _)| cookie.0).collect();
+        let all: Vec<u64> = known.iter().map(|(cookie, _)| cookie.get()).collect();
         assert!(all.is_sorted() && all.len() == 3_000);
-        assert_eq!(known.get(SockCookie(0)), None);
+        assert_eq!(known.get(cookie(u64::MAX)), None);
     }
 
     #[test]
@@ -135,7 +139,7 @@ mod tests {
         for step in [1, 7, 31, 64, 4_096, 4_181, 1 << 20, 1 << 32] {
             let slots = 1 << 13;
             let mut taken = vec![0_u32; slots];
-            (0..slots as u64 / 2).for_each(|nth| taken[home(SockCookie(1 + nth * step), slots)] += 1);
+            (0..slots as u64 / 2).for_each(|nth| taken[home(cookie(1 + nth * step), slots)] += 1);
             let most = taken.into_iter().max().expect("slots");
             assert!(most <= 8, "in steps of {step}, {most} have the same slot");
         }
@@ -143,14 +147,14 @@ mod tests {
 
     #[test]
     fn of_a_socket_that_comes_twice_the_earlier_moment_counts() {
-        let twice = StuckSince::of_millis(vec![(SockCookie(5), 900), (SockCookie(3), 100), (SockCookie(5), 200)]);
-        assert_eq!(twice, StuckSince::of_millis(vec![(SockCookie(3), 100), (SockCookie(5), 200)]));
-        assert_eq!(twice.get(SockCookie(5)), Some(moment(200)));
+        let twice = StuckSince::of_millis(vec![(cookie(5), 900), (cookie(3), 100), (cookie(5), 200)]);
+        assert_eq!(twice, StuckSince::of_millis(vec![(cookie(3), 100), (cookie(5), 200)]));
+        assert_eq!(twice.get(cookie(5)), Some(moment(200)));
     }
 
     #[test]
     fn nothing_is_known_of_no_sockets() {
-        assert!(StuckSince::default().is_empty() && StuckSince::default().get(SockCookie(1)).is_none());
+        assert!(StuckSince::default().is_empty() && StuckSince::default().get(cookie(1)).is_none());
         assert_eq!(StuckSince::of_millis(Vec::new()), StuckSince::default());
     }
 

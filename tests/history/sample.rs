@@ -73,7 +73,11 @@ pub fn pool(nth: u8, stuck: u64) -> PoolMemory {
 }
 
 pub fn stuck(cookie: u64, age_s: u64) -> StuckMemory {
-    StuckMemory { cookie: SockCookie(cookie), age_at_least: Duration::from_secs(age_s), process: None }
+    StuckMemory {
+        cookie: SockCookie::new(cookie).expect("not 0"),
+        age_at_least: Duration::from_secs(age_s),
+        process: None,
+    }
 }
 
 /// Numbers that look random and are the same every time (splitmix64).

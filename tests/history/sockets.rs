@@ -26,8 +26,10 @@ fn what_stays_what_comes_and_what_goes_is_told_and_a_socket_keeps_its_moment() {
     let turnover = history.remember(&look(1_300, &[(10, 70), (20, 65), (30, 900)])).expect("remembers");
     assert_eq!(turnover, all(1_000, 2, 1, 0));
     let past = past_at(&mut history, 1_600);
-    let since: StuckSince =
-        [(10, 910), (20, 1_235), (30, 400)].map(|(cookie, s)| (SockCookie(cookie), at(s))).into_iter().collect();
+    let since: StuckSince = [(10, 910), (20, 1_235), (30, 400)]
+        .map(|(cookie, s)| (SockCookie::new(cookie).expect("not 0"), at(s)))
+        .into_iter()
+        .collect();
     assert_eq!(past.stuck_since, since);
     assert_eq!(history.remember(&look(1_600, &[(20, 300)])).expect("remembers"), all(1_300, 1, 0, 2));
     assert_eq!(past_at(&mut history, 1_700).stuck_since.len(), 1);
@@ -45,7 +47,10 @@ fn a_look_that_was_overtaken_changes_nothing() {
     assert_eq!((turnover.same, turnover.new, turnover.gone), (1, 1, 1), "against the later one");
     let past = past_at(&mut history, 1_400);
     assert_eq!(past.looks.len(), 2);
-    assert!(past.stuck_since.get(SockCookie(2)).is_some() && past.stuck_since.get(SockCookie(3)).is_none());
+    assert!(
+        past.stuck_since.get(SockCookie::new(2).expect("not 0")).is_some()
+            && past.stuck_since.get(SockCookie::new(3).expect("not 0")).is_none()
+    );
     assert_eq!(past.last_verdict.as_deref(), Some("ok"));
 }
 
@@ -77,7 +82,8 @@ fn a_long_leak_is_kept_as_a_plain_map_would() {
         assert_eq!(turnover, expected, "round {round}");
     }
     let past = past_at(&mut open(&path), 60 * 300);
-    let expected: StuckSince = model.iter().map(|(cookie, since)| (SockCookie(*cookie), at(*since))).collect();
+    let expected: StuckSince =
+        model.iter().map(|(cookie, since)| (SockCookie::new(*cookie).expect("not 0"), at(*since))).collect();
     assert_eq!(past.stuck_since, expected);
     assert!(model.len() > 5_000, "{}", model.len());
 }
@@ -94,6 +100,6 @@ fn more_than_can_be_kept_are_not_taken_for_gone() {
     assert_eq!((turnover.same, turnover.complete), (MOST_STUCK as u64, false));
     let past = past_at(&mut history, 1_400);
     assert_eq!((past.stuck_since.len(), past.n_stuck), (MOST_STUCK, 80_000));
-    let oldest = past.stuck_since.get(SockCookie(1)).expect("it is the oldest");
+    let oldest = past.stuck_since.get(SockCookie::new(1).expect("not 0")).expect("it is the oldest");
     assert_eq!(at(1_300).duration_since(oldest).expect("earlier"), Duration::from_secs(100_300));
 }

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use closewatch::history::{Access, History, HistoryError};
 use closewatch::model::past::Memory;
+use nix::sys::signal::Signal;
 
 use super::sample::{Numbers, busy, stuck};
 use super::{all_looks, open, past_at};
@@ -31,7 +33,7 @@ fn writer() {
     let mut out = File::from(std::io::stdout().as_fd().try_clone_to_owned().expect("a descriptor"));
     for nth in 0..looks {
         let name = format!("{id}-{nth}");
-        let sockets = (0..200).map(|cookie| stuck(cookie * 1_000 + id, 100)).collect();
+        let sockets = (0..200).map(|cookie| stuck(1 + cookie * 1_000 + id, 100)).collect();
         let look = Memory { verdict: name.clone(), stuck: sockets, n_stuck: 200, ..busy(nth * 300 + id, &mut numbers) };
         loop {
             match open(path).remember(&look) {
@@ -67,7 +69,8 @@ fn listen(mut writer: Child, kill_after: Option<u64>) -> Vec<String> {
         }
     }
     let status = writer.wait().expect("ends");
-    assert_eq!(status.success(), kill_after.is_none(), "{status}");
+    let killed = kill_after.map(|_| Signal::SIGKILL as i32);
+    assert_eq!((status.success(), status.signal()), (killed.is_none(), killed), "{status}");
     said
 }
 

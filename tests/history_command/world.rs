@@ -103,7 +103,7 @@ impl Host {
         let last = looks.last_mut().expect("a look");
         let rate = self.leak_per_day.max(1);
         let stuck = (0..last.n_stuck).map(|nth| StuckMemory {
-            cookie: SockCookie(nth * 7 + 1),
+            cookie: SockCookie::new(nth * 7 + 1).expect("not 0"),
             age_at_least: Duration::from_secs((last.n_stuck - nth) * DAY / rate),
             process: Some(0),
         });

@@ -59,7 +59,7 @@ fn without_words(value: &Value) -> Value {
 fn no_name_and_no_address_is_left() {
     let mut host = sample::leaking_host(200);
     let placement = Placement { unit: Some("payroll.service".to_owned()), ..Placement::default() };
-    host.cgroups = vec![Cgroup { id: CgroupId(4242), placement }];
+    host.cgroups = vec![Cgroup { id: CgroupId::new(4242).expect("not 0"), placement }];
     let secrets = [
         "payroll",
         "web-1",

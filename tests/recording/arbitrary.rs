@@ -161,7 +161,8 @@ fn placement() -> impl Strategy<Value = Placement> {
 }
 
 fn cgroup() -> impl Strategy<Value = Cgroup> {
-    (number(), placement()).prop_map(|(id, placement)| Cgroup { id: CgroupId(id), placement })
+    (number(), placement())
+        .prop_filter_map("0 is no cgroup", |(id, placement)| Some(Cgroup { id: CgroupId::new(id)?, placement }))
 }
 
 fn settings() -> impl Strategy<Value = PortSettings> {
@@ -231,7 +232,7 @@ fn process() -> impl Strategy<Value = Process> {
 }
 
 fn inode() -> impl Strategy<Value = Inode> {
-    prop_oneof![1..30_u64, Just(u64::MAX)].prop_map(Inode)
+    prop_oneof![1..30_u64, Just(u64::MAX)].prop_map(|number| Inode::new(number).expect("not 0"))
 }
 
 fn holding(processes: u32) -> impl Strategy<Value = Holding> {
@@ -277,10 +278,10 @@ fn socket(namespaces: u32) -> impl Strategy<Value = SocketRecord> {
             family,
             tuple,
             interface,
-            cookie: cookie.map(SockCookie),
+            cookie: cookie.and_then(SockCookie::new),
             inode,
             uid,
-            cgroup: cgroup.map(CgroupId),
+            cgroup: cgroup.and_then(CgroupId::new),
             queues,
             timer,
             binding,

@@ -101,7 +101,7 @@ fn rows_that_are_not_understood_are_left_out_and_counted() {
 fn a_lost_process_takes_its_descriptors_along_and_no_others() {
     let snapshot = with(b"PROC", "\"pid\":1234", "\"pid\":\"1234\"").expect("the rest is whole");
     assert_eq!(snapshot.processes.iter().map(|process| process.key.pid).collect::<Vec<_>>(), [4321]);
-    assert_eq!(snapshot.holdings.iter().map(|holding| holding.inode.0).collect::<Vec<_>>(), [500_001, 500_003]);
+    assert_eq!(snapshot.holdings.iter().map(|holding| holding.inode.get()).collect::<Vec<_>>(), [500_001, 500_003]);
     let told: Vec<(&str, u64)> = snapshot.gaps[1..].iter().map(|gap| (&*gap.what, gap.count)).collect();
     assert_eq!(told, [("1 of 2 processes", 1), ("2 of 4 descriptors of sockets", 2)]);
 }

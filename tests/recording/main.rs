@@ -97,7 +97,7 @@ fn ghosts_read_back_to_the_letter() {
     let mut snapshot = sample::leaking_host(4);
     snapshot.ghosts = Some(GhostScan {
         ghosts: vec![Ghost {
-            holding: Holding { inode: Inode(900_000), process: ProcessIndex(0), fd: 4_000 },
+            holding: Holding { inode: Inode::new(900_000).expect("not 0"), process: ProcessIndex(0), fd: 4_000 },
             end: GhostEnd::Refused,
             local: Some(Endpoint::new("10.0.0.5".parse().expect("an address"), 40_001)),
             untouched: true,
@@ -125,6 +125,6 @@ fn a_recording_without_hidden_holders_is_as_it_always_was() {
     assert!(has(&snapshot, "\"ghosts\"") && !has(&snapshot, "\"cgroups\""));
     let unit = Some("telegraf.service".to_owned());
     let placement = Placement { unit, ..Placement::default() };
-    snapshot.cgroups = vec![Cgroup { id: CgroupId(4242), placement }];
+    snapshot.cgroups = vec![Cgroup { id: CgroupId::new(4242).expect("not 0"), placement }];
     assert!(has(&snapshot, "\"cgroups\":1"));
 }

@@ -28,10 +28,10 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
             remote: endpoint("10.0.3.7", 8086),
         },
         interface: 0,
-        cookie: Some(SockCookie(0x1000 + u64::from(nth))),
-        inode: Some(Inode(500_000 + u64::from(nth))),
+        cookie: SockCookie::new(0x1000 + u64::from(nth)),
+        inode: Inode::new(500_000 + u64::from(nth)),
         uid: Some(1001),
-        cgroup: Some(CgroupId(4242)),
+        cgroup: CgroupId::new(4242),
         queues: Queues::Data { recv: 1076, send: 0 },
         timer: Timer::Off,
         binding: PortBinding::Auto,
@@ -43,8 +43,11 @@ pub fn leaking_host(sockets: u32) -> Snapshot {
         }),
         mptcp: None,
     };
-    let holding =
-        |nth: u32| Holding { inode: Inode(500_000 + u64::from(nth)), process: ProcessIndex(nth % 2), fd: 3 + nth };
+    let holding = |nth: u32| Holding {
+        inode: Inode::new(500_000 + u64::from(nth)).expect("not 0"),
+        process: ProcessIndex(nth % 2),
+        fd: 3 + nth,
+    };
     let in_unit = Placement { unit: Some("telegraf.service".to_owned()), ..Placement::default() };
     let in_container = Placement { container: Some("0a1b2c3d4e5f".repeat(5) + "0a1b"), ..Placement::default() };
     Snapshot {

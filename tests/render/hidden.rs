@@ -48,7 +48,7 @@ impl Story {
     fn leak(&mut self, uid: u32, placement: Option<Placement>, count: u64) {
         let nth = self.snapshot.cgroups.len() as u32;
         let place = placement.as_ref().map(|_| CgroupIndex(nth));
-        let id = CgroupId(4_000 + u64::from(nth));
+        let id = CgroupId::new(4_000 + u64::from(nth)).expect("not 0");
         self.snapshot.cgroups.extend(placement.map(|placement| Cgroup { id, placement }));
         self.unowned(TcpState::CloseWait, count);
         let oldest = Age { at_least: Duration::from_secs(7_200), at_most: None, exact: false };

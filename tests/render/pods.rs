@@ -121,7 +121,7 @@ impl Host {
 
     fn socket(&mut self, netns: u32, state: TcpState, [local, remote]: [&str; 2], holder: Option<ProcessIndex>) {
         let snapshot = &mut self.story.snapshot;
-        let inode = holder.map(|_| Inode(1_000 + snapshot.sockets.len() as u64));
+        let inode = holder.map(|_| Inode::new(1_000 + snapshot.sockets.len() as u64).expect("not 0"));
         if let (Some(inode), Some(process)) = (inode, holder) {
             snapshot.holdings.push(Holding { inode, process, fd: 5 });
         }

@@ -16,7 +16,7 @@ const KNOWN: u64 = 300;
 fn stuck(look: usize) -> Vec<StuckMemory> {
     let look = look as u64;
     let stuck = (0..KNOWN.min(look)).map(|nth| StuckMemory {
-        cookie: SockCookie(1 + nth * 7),
+        cookie: SockCookie::new(1 + nth * 7).expect("not 0"),
         age_at_least: Duration::from_secs(60 + 300 * (look - 1 - nth)),
         process: Some(0),
     });

@@ -162,7 +162,7 @@ impl Found {
             PROCESSES => self.processes.extend(section, faults, ProcessRow::read),
             HOLDINGS => self.holdings.extend(section, faults, Some),
             GHOSTS => self.ghosts.extend(section, faults, Some),
-            CGROUPS => self.cgroups.extend(section, faults, |row: CgroupRow| Some(row.read())),
+            CGROUPS => self.cgroups.extend(section, faults, CgroupRow::read),
             SOCKETS => self.sockets.extend(section, faults, Some),
             END => {
                 self.ended = true;

@@ -168,7 +168,7 @@ impl Builder {
             family,
             tuple,
             interface: self.interface(row.local.zone.as_deref()),
-            cookie: details.cookie.filter(|cookie| *cookie != 0).map(SockCookie),
+            cookie: details.cookie.and_then(SockCookie::new),
             inode: self.inode(row, kind, told),
             uid,
             cgroup: None,
@@ -209,19 +209,19 @@ impl Builder {
 
     /// The number of the file that stands for the socket, told or made up; `None` when none does.
     fn inode(&mut self, row: &Row, kind: SocketKind, told: Told) -> Option<Inode> {
-        let made_up = Inode(MADE_UP + row.line);
+        let made_up = Inode::new(MADE_UP + row.line);
         let named = !row.details.users.is_empty();
         match row.details.inode {
             Some(0) => None,
             Some(inode) => {
                 self.made.holders_hidden += u64::from(told.users && !named);
-                Some(Inode(inode))
+                Inode::new(inode)
             }
-            None if named => Some(made_up),
+            None if named => made_up,
             None if kind != SocketKind::Full || is_let_go(row.state) => None,
             None => {
                 self.made.holders_hidden += u64::from(told.users);
-                Some(made_up)
+                made_up
             }
         }
     }
@@ -245,9 +245,9 @@ impl Builder {
         let mut states: HashMap<Inode, TcpState> = HashMap::new();
         let mut lone = 0;
         for (inode, state) in all {
-            match inode {
-                Some(inode) if *inode != 0 => {
-                    states.insert(Inode(*inode), *state);
+            match inode.and_then(Inode::new) {
+                Some(inode) => {
+                    states.insert(inode, *state);
                 }
                 _ => lone += u64::from(*state == TcpState::CloseWait),
             }

@@ -42,7 +42,7 @@ impl Sightings {
         let count = self.alike.entry((table, socket.tuple, socket.interface)).or_default();
         let nth = if socket.tuple.remote.port == 0 { *count } else { 0 };
         *count += 1;
-        let told = |socket: &SocketRecord| socket.inode.filter(|inode| inode.0 < MADE_UP);
+        let told = |socket: &SocketRecord| socket.inode.filter(|inode| inode.get() < MADE_UP);
         let told_apart =
             |earlier: &SocketRecord| matches!((told(earlier), told(socket)), (Some(one), Some(other)) if one != other);
         let identity = Identity { tuple: socket.tuple, interface: socket.interface, nth };

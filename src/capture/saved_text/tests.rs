@@ -50,7 +50,7 @@ fn a_row_with_everything_becomes_a_socket_with_everything() {
     assert_eq!((row.state, row.kind, row.family), (TcpState::CloseWait, SocketKind::Full, Family::V4));
     assert_eq!(row.tuple.remote.to_string(), "10.0.0.7:8086");
     assert_eq!(
-        (row.inode.map(|inode| inode.0), row.cookie.map(|cookie| cookie.0)),
+        (row.inode.map(|inode| inode.get()), row.cookie.map(|cookie| cookie.get())),
         (Some(17_022_352), Some(0x2d_ca36))
     );
     assert_eq!((row.uid, row.queues), (Some(998), Queues::Data { recv: 1076, send: 0 }));
@@ -101,7 +101,7 @@ fn holders_are_joined_with_and_without_inodes() {
     };
     assert_eq!((holders(0), holders(1)), (vec![7, 8], vec![7]));
     assert_eq!(owners.of(2), Owner::Unresolved(Unresolved::NotTold));
-    assert!(snapshot.sockets.iter().all(|socket| socket.inode.is_some_and(|inode| inode.0 > u64::from(u32::MAX))));
+    assert!(snapshot.sockets.iter().all(|socket| socket.inode.is_some_and(|inode| inode.get() > u64::from(u32::MAX))));
     assert_eq!(gap_of(&snapshot, "the processes that hold sockets").map(|gap| gap.count), Some(1));
     let process = &snapshot.processes[0];
     assert_eq!((process.key.start_ticks, process.started_at, process.fds_open), (0, None, None));

@@ -38,7 +38,7 @@ fn process(snapshot: &mut Snapshot, pid: u32, sockets: &[usize]) -> ProcessIndex
         runtime: Runtime::Unknown,
     });
     for socket in sockets {
-        let inode = Inode(100 + *socket as u64);
+        let inode = Inode::new(100 + *socket as u64).expect("not 0");
         snapshot.sockets[*socket].inode = Some(inode);
         snapshot.holdings.push(Holding { inode, process: index, fd: 3 });
     }

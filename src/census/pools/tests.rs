@@ -291,8 +291,9 @@ fn pools_in_use_are_the_outgoing_ones() {
     let mut snapshot = host(sockets);
     snapshot.processes = vec![process(7), process(8)];
     for (nth, holder) in [(0, 0), (1, 0), (2, 1), (2, 0)] {
-        snapshot.sockets[nth].inode = Some(Inode(100 + nth as u64));
-        let holding = Holding { inode: Inode(100 + nth as u64), process: ProcessIndex(holder), fd: 3 };
+        snapshot.sockets[nth].inode = Inode::new(100 + nth as u64);
+        let holding =
+            Holding { inode: Inode::new(100 + nth as u64).expect("not 0"), process: ProcessIndex(holder), fd: 3 };
         snapshot.holdings.push(holding);
     }
     let pools = pools(&snapshot);

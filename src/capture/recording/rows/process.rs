@@ -142,26 +142,27 @@ impl ProcessRow {
 impl HoldingRow {
     pub(crate) fn of(holding: &Holding) -> Self {
         let Holding { inode, process, fd } = *holding;
-        Self { inode: inode.0, process: process.0, fd }
+        Self { inode: inode.get(), process: process.0, fd }
     }
 
     /// `None` when the process is not among those that were read, whose numbers are mapped to their places, or when the
     /// inode is the 0 that means none.
     pub(crate) fn read(self, place: impl FnOnce(u32) -> Option<u32>) -> Option<Holding> {
         let process = ProcessIndex(place(self.process)?);
-        (self.inode != 0).then_some(Holding { inode: Inode(self.inode), process, fd: self.fd })
+        Some(Holding { inode: Inode::new(self.inode)?, process, fd: self.fd })
     }
 }
 
 impl CgroupRow {
     pub(crate) fn of(cgroup: &Cgroup) -> Self {
         let Cgroup { id, placement } = cgroup;
-        Self { id: id.0, placement: PlacementRow::of(placement) }
+        Self { id: id.get(), placement: PlacementRow::of(placement) }
     }
 
-    pub(crate) fn read(self) -> Cgroup {
+    /// `None` when it has the number 0, which no cgroup has.
+    pub(crate) fn read(self) -> Option<Cgroup> {
         let Self { id, placement } = self;
-        Cgroup { id: CgroupId(id), placement: placement.read() }
+        Some(Cgroup { id: CgroupId::new(id)?, placement: placement.read() })
     }
 }
 

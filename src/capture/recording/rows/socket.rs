@@ -75,10 +75,10 @@ impl SocketRow {
             local: socket_addr(local),
             remote: socket_addr(remote),
             interface,
-            cookie: cookie.map(|cookie| cookie.0),
-            inode: inode.map(|inode| inode.0),
+            cookie: cookie.map(|cookie| cookie.get()),
+            inode: inode.map(|inode| inode.get()),
             uid,
-            cgroup: cgroup.map(|cgroup| cgroup.0),
+            cgroup: cgroup.map(|cgroup| cgroup.get()),
             queues,
             timer,
             binding,
@@ -88,9 +88,9 @@ impl SocketRow {
         }
     }
 
-    /// `None` when it stands in a namespace that is not among so many, or has the inode 0 that means none.
+    /// `None` when it stands in a namespace that is not among so many, or has a number 0 that means none.
     pub(crate) fn read(self, namespaces: usize) -> Option<SocketRecord> {
-        if self.netns as usize >= namespaces || self.inode == Some(0) {
+        if self.netns as usize >= namespaces || [self.cookie, self.inode, self.cgroup].contains(&Some(0)) {
             return None;
         }
         Some(SocketRecord {
@@ -100,10 +100,10 @@ impl SocketRow {
             family: self.family,
             tuple: FourTuple { local: endpoint(self.local), remote: endpoint(self.remote) },
             interface: self.interface,
-            cookie: self.cookie.map(SockCookie),
-            inode: self.inode.map(Inode),
+            cookie: self.cookie.and_then(SockCookie::new),
+            inode: self.inode.and_then(Inode::new),
             uid: self.uid,
-            cgroup: self.cgroup.map(CgroupId),
+            cgroup: self.cgroup.and_then(CgroupId::new),
             queues: self.queues,
             timer: self.timer,
             binding: self.binding,
