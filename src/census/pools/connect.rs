@@ -42,10 +42,12 @@ pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<L
         let first = &snapshot.sockets[route[0].socket as usize];
         let at = first.netns.0 as usize;
         let (Some(ledger), Some(base)) = (&ledgers[at], &bases[at]) else { continue };
-        for interface in interfaces_of(route) {
+        let on = |member: &Member| member.interface(&snapshot.sockets);
+        for interface in interfaces_of(route, on) {
             let key = Key { interface, ..Key::of(first) };
-            let mut pool = base.pool(key, &conflicts(route, interface), ledger);
-            inhabit(&mut pool, route, owners);
+            let near = route.iter().filter(|member| [0, interface].contains(&on(member)));
+            let mut pool = base.pool(key, &conflicts(near), ledger);
+            inhabit(&mut pool, route.iter().filter(|member| on(member) == interface), owners);
             pools.push(pool);
         }
     }
@@ -56,11 +58,11 @@ pub(super) fn pools_of(snapshot: &Snapshot, owners: &Owners, ledgers: &[Option<L
 }
 
 /// The interfaces that the outgoing sockets of a route are bound to: few, and each makes a pool of its own.
-fn interfaces_of(route: &[Member]) -> Vec<u32> {
+fn interfaces_of(route: &[Member], on: impl Fn(&Member) -> u32) -> Vec<u32> {
     let mut interfaces: Vec<u32> = Vec::new();
-    for member in route.iter().filter(|member| member.is_outgoing) {
-        if let Err(place) = interfaces.binary_search(&member.interface) {
-            interfaces.insert(place, member.interface);
+    for interface in route.iter().filter(|member| member.has(Member::OUTGOING)).map(on) {
+        if let Err(place) = interfaces.binary_search(&interface) {
+            interfaces.insert(place, interface);
         }
     }
     interfaces
@@ -78,7 +80,7 @@ pub fn pool_for(
 ) -> Option<PortPool> {
     let key = Key { netns, source: source.to_canonical(), destination, interface };
     let ledger = Ledger::open(snapshot, netns)?;
-    let sockets = snapshot.sockets.iter().filter(|socket| {
+    let sockets = snapshot.sockets.iter().enumerate().filter(|(_, socket)| {
         let tuple = &socket.tuple;
         socket.netns == netns
             && tuple.local.address == key.source
@@ -86,9 +88,11 @@ pub fn pool_for(
             && socket.kind != SocketKind::Request
     });
     let namespace = &snapshot.namespaces[netns.0 as usize];
-    let members: Vec<Member> = sockets.map(|socket| Member::of(0, socket, &ledger, namespace)).collect();
-    let mut pool = Base::of(&ledger).pool(key, &conflicts(&members, interface), &ledger);
-    for member in members.iter().filter(|member| member.interface == interface) {
+    let members: Vec<Member> = sockets.map(|(index, socket)| Member::of(index, socket, &ledger, namespace)).collect();
+    let on = |member: &Member| member.interface(&snapshot.sockets);
+    let near = members.iter().filter(|member| [0, interface].contains(&on(member)));
+    let mut pool = Base::of(&ledger).pool(key, &conflicts(near), &ledger);
+    for member in members.iter().filter(|member| on(member) == interface) {
         pool.states.add(member.state);
     }
     Some(pool)
@@ -155,34 +159,54 @@ fn is_old_enough(timer: Timer, settings: &PortSettings) -> bool {
     }
 }
 
-/// What matters of a socket on a route. The rows are ten times as large and lie anywhere: of a host with many destinations no
-/// cache holds them until they are looked at again.
+/// What matters of a socket on a route. The rows are sixteen times as large and lie anywhere: of a host with many destinations
+/// no cache holds them until they are looked at again.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     /// Its index.
     socket: u32,
-    interface: u32,
     port: u16,
     state: TcpState,
-    /// Whether it was opened from here, from a port of the range.
-    is_outgoing: bool,
-    /// Whether it can be taken over, where it is in the way on a port that is not closed anyway.
-    in_the_way: Option<Takeover>,
+    /// Bits.
+    traits: u8,
 }
 
 impl Member {
+    /// It was opened from here, from a port of the range.
+    const OUTGOING: u8 = 1;
+    /// It is bound to an interface.
+    const BOUND: u8 = 1 << 1;
+    /// It is in the way, on a port that is not closed anyway.
+    const IN_THE_WAY: u8 = 1 << 2;
+    /// Perhaps it can be taken over.
+    const PERHAPS: u8 = 1 << 3;
+
     fn of(index: usize, socket: &SocketRecord, ledger: &Ledger, namespace: &Namespace) -> Self {
         let port = socket.tuple.local.port;
         let is_open = matches!(ledger.class(port), Some(Class::Open | Class::Shared));
-        let in_the_way = (is_open && holds_port(socket, namespace)).then(|| takeover(socket, namespace));
-        Self {
-            socket: index as u32,
-            interface: socket.interface,
-            port,
-            state: socket.state,
-            is_outgoing: is_outgoing(socket, ledger),
-            in_the_way,
-        }
+        let is_in_the_way = is_open && holds_port(socket, namespace);
+        let traits = [
+            (Self::OUTGOING, is_outgoing(socket, ledger)),
+            (Self::BOUND, socket.interface != 0),
+            (Self::IN_THE_WAY, is_in_the_way),
+            (Self::PERHAPS, is_in_the_way && takeover(socket, namespace) == Takeover::Perhaps),
+        ];
+        let traits = traits.into_iter().filter(|(_, has)| *has).fold(0, |all, (one, _)| all | one);
+        Self { socket: index as u32, port, state: socket.state, traits }
+    }
+
+    fn has(self, one: u8) -> bool {
+        self.traits & one != 0
+    }
+
+    /// The index of the interface that it is bound to; 0 for none, which nearly all are.
+    fn interface(self, sockets: &[SocketRecord]) -> u32 {
+        if self.has(Self::BOUND) { sockets[self.socket as usize].interface } else { 0 }
+    }
+
+    fn conflict(self) -> Option<Conflict> {
+        let takeover = if self.has(Self::PERHAPS) { Takeover::Perhaps } else { Takeover::No };
+        self.has(Self::IN_THE_WAY).then_some(Conflict { port: self.port, takeover })
     }
 }
 
@@ -206,7 +230,7 @@ impl Routes {
                 continue;
             }
             let member = Member::of(index, socket, ledger, &snapshot.namespaces[at]);
-            if member.is_outgoing {
+            if member.has(Member::OUTGOING) {
                 let next = numbers.len() as u32;
                 members.push((*numbers.entry(route_of(socket)).or_insert(next), member));
             } else {
@@ -265,10 +289,9 @@ struct Conflict {
     takeover: Takeover,
 }
 
-/// The conflicts on a route for whoever is bound to this interface, by port, of ports that are not closed anyway.
-fn conflicts(route: &[Member], interface: u32) -> Vec<Conflict> {
-    let near = route.iter().filter(|member| member.interface == 0 || member.interface == interface);
-    by_port(near.filter_map(|member| Some(Conflict { port: member.port, takeover: member.in_the_way? })).collect())
+/// The conflicts with these sockets of a route, by port, of ports that are not closed anyway.
+fn conflicts<'a>(near: impl Iterator<Item = &'a Member>) -> Vec<Conflict> {
+    by_port(near.filter_map(|member| member.conflict()).collect())
 }
 
 /// In the order of the ports, each once; of several on one port, the one that leaves the most.
@@ -345,9 +368,9 @@ impl Base {
 }
 
 /// The states of the sockets on the pool's own interface, and who holds them, most first.
-fn inhabit(pool: &mut PortPool, route: &[Member], owners: &Owners) {
+fn inhabit<'a>(pool: &mut PortPool, members: impl Iterator<Item = &'a Member>, owners: &Owners) {
     let mut counts: BTreeMap<ProcessIndex, u64> = BTreeMap::new();
-    for member in route.iter().filter(|member| member.interface == pool.interface) {
+    for member in members {
         pool.states.add(member.state);
         match owners.of(member.socket as usize) {
             Owner::Held(holders) => holders.iter().for_each(|holder| *counts.entry(*holder).or_default() += 1),
