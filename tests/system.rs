@@ -431,7 +431,7 @@ impl SsRow {
         let is_listener = words[0] == TcpState::Listen.label();
         Self {
             tuple: FourTuple { local: ss_endpoint(words[3]), remote: ss_endpoint(words[4]) },
-            inode: (inode != 0).then_some(Inode::new(inode).expect("not 0")),
+            inode: Inode::new(inode),
             state: words[0].to_owned(),
             recv: queue(words[1]),
             send: (!is_listener).then(|| queue(words[2])),

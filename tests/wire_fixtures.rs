@@ -165,10 +165,9 @@ fn record(response: &InetResponse, message: &[u8]) -> SocketRecord {
         },
         interface: id.interface_id,
         cookie: SockCookie::new(u64::from_ne_bytes(id.cookie)),
-        inode: (header.inode > 0).then(|| Inode::new(header.inode.into()).expect("not 0")),
+        inode: Inode::new(header.inode.into()),
         uid: (kind == SocketKind::Full).then_some(header.uid),
-        cgroup: bytes(21)
-            .map(|id| CgroupId::new(u64::from_ne_bytes(id.try_into().expect("eight bytes"))).expect("not 0")),
+        cgroup: bytes(21).and_then(|id| CgroupId::new(u64::from_ne_bytes(id.try_into().expect("eight bytes")))),
         queues: match state {
             TcpState::Listen => Queues::Listen { waiting: header.recv_queue, limit: Some(header.send_queue) },
             _ => Queues::Data { recv: header.recv_queue, send: header.send_queue },

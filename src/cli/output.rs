@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use tempfile::NamedTempFile;
 
 /// The mode of a file that was not there before: readable by collectors that run as another user.
 const FRESH_MODE: u32 = 0o644;
@@ -16,11 +15,9 @@ const FRESH_MODE: u32 = 0o644;
 pub enum Sink {
     /// Standard output.
     Stdout,
-    /// A temporary file beside the one that it will replace.
+    /// A file that is written beside its name, and then given it.
     File {
-        /// What is written to.
-        temporary: NamedTempFile,
-        /// The name that it gets at the end.
+        /// The name.
         target: PathBuf,
         /// The mode that it gets at the end.
         mode: u32,
@@ -90,9 +87,9 @@ impl Sink {
             Ok(there) => there.permissions().mode() & 0o777,
             Err(_) => FRESH_MODE,
         };
-        let temporary = tempfile::Builder::new().prefix(".closewatch-").tempfile_in(directory_of(&target));
-        let temporary = temporary.map_err(|error| refuse(without_path(error)))?;
-        Ok(Self::File { temporary, target, mode })
+        // Whether the directory takes a file shows one that has no name: of a look that is killed nothing stays behind.
+        tempfile::tempfile_in(directory_of(&target)).map_err(|error| refuse(without_path(error)))?;
+        Ok(Self::File { target, mode })
     }
 
     /// Writes the report. A file appears under its name only when all of it is on the device.
@@ -106,13 +103,14 @@ impl Sink {
                 let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
                 written.map_err(|error| OutputError::Write { path: "standard output".into(), error })
             }
-            Self::File { temporary, target, mode } => replace(temporary, &target, mode, bytes)
+            Self::File { target, mode } => replace(&target, mode, bytes)
                 .map_err(|error| OutputError::Write { path: target, error: without_path(error) }),
         }
     }
 }
 
-fn replace(mut temporary: NamedTempFile, target: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+fn replace(target: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = tempfile::Builder::new().prefix(".closewatch-").tempfile_in(directory_of(target))?;
     temporary.write_all(bytes)?;
     temporary.as_file().set_permissions(Permissions::from_mode(mode))?;
     temporary.as_file().sync_all()?;
@@ -162,7 +160,9 @@ mod tests {
     #[test]
     fn a_sink_that_is_not_used_leaves_nothing_behind() {
         let dir = tempfile::tempdir().expect("a directory");
-        drop(Sink::open(Some(&dir.path().join("report"))).expect("opens"));
+        let sink = Sink::open(Some(&dir.path().join("report"))).expect("opens");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0, "whoever is killed now leaves nothing");
+        drop(sink);
         assert_eq!(std::fs::read_dir(dir.path()).expect("there").count(), 0);
     }
 
