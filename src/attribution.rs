@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
+use crate::model::ports::PortSet;
 use crate::model::process::{Placement, ProcessIndex};
 use crate::model::snapshot::{CgroupIndex, ProcessScan, Snapshot};
 use crate::model::socket::{CgroupId, Inode, NetNsIndex, SocketKind, SocketRecord};
@@ -56,7 +57,7 @@ pub enum Unresolved {
 pub struct Owners {
     by_socket: Vec<Entry>,
     holders: Vec<ProcessIndex>,
-    listeners: ListenersByPort,
+    listeners: Listeners,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +87,7 @@ impl Owners {
     /// the very address goes before one bound to all. A connection with such a local end came in; any other went out.
     #[must_use]
     pub fn listener_at(&self, netns: NetNsIndex, local: &Endpoint) -> Option<usize> {
-        find_listener(&self.listeners, netns, local).map(|index| index as usize)
+        self.listeners.at(netns, local).map(|index| index as usize)
     }
 }
 
@@ -110,14 +111,13 @@ pub fn join(snapshot: &Snapshot) -> Owners {
         ProcessScan::All => Unresolved::NoHolderSeen,
         ProcessScan::Selected | ProcessScan::Skipped => Unresolved::NotLooked,
     };
-    let mut listeners = ListenersByPort::default();
+    let mut listeners = Listeners::default();
     // One pass over the rows, which no cache holds; those that may wait at a listener are looked at again when all are known.
     let mut may_wait = Vec::new();
     let mut by_socket: Vec<Entry> = Vec::with_capacity(snapshot.sockets.len());
     for (socket, index) in snapshot.sockets.iter().zip(0..) {
         if socket.state == TcpState::Listen {
-            let local = socket.tuple.local;
-            listeners.entry((socket.netns, local.port)).or_default().push((local, index));
+            listeners.add(socket, index);
         }
         by_socket.push(match socket.inode {
             Some(inode) => holders_of(inode).unwrap_or(Entry::Unresolved(nobody)),
@@ -129,7 +129,7 @@ pub fn join(snapshot: &Snapshot) -> Owners {
     }
     for index in may_wait {
         let socket = &snapshot.sockets[index as usize];
-        if let Some(listener) = find_listener(&listeners, socket.netns, &socket.tuple.local) {
+        if let Some(listener) = listeners.at(socket.netns, &socket.tuple.local) {
             by_socket[index as usize] = Entry::NotAccepted(listener);
         }
     }
@@ -160,17 +160,35 @@ impl Places {
     }
 }
 
-type ListenersByPort = SocketMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>;
+/// Who listens where.
+#[derive(Debug, Clone, Default)]
+struct Listeners {
+    by_port: SocketMap<(NetNsIndex, u16), Vec<(Endpoint, u32)>>,
+    /// The ports that are listened on in any namespace: spares nearly all connections the search.
+    ports: PortSet,
+}
+
+impl Listeners {
+    fn add(&mut self, socket: &SocketRecord, index: u32) {
+        let local = socket.tuple.local;
+        self.by_port.entry((socket.netns, local.port)).or_default().push((local, index));
+        self.ports.insert(local.port);
+    }
+
+    /// The one that a connection with this local end arrives at.
+    fn at(&self, netns: NetNsIndex, local: &Endpoint) -> Option<u32> {
+        if !self.ports.contains(local.port) {
+            return None;
+        }
+        let candidates = self.by_port.get(&(netns, local.port))?;
+        let exact = candidates.iter().find(|(listener, _)| listener.address == local.address);
+        exact.or_else(|| candidates.iter().find(|(listener, _)| listener.is_wildcard())).map(|(_, index)| *index)
+    }
+}
 
 /// Whether a socket without a file may wait in the accept queue of a listener, if one listens on its port: it is a whole
 /// socket, in a state that the queue knows.
 fn may_wait_for_accept(socket: &SocketRecord) -> bool {
     socket.kind == SocketKind::Full
         && matches!(socket.state, TcpState::Established | TcpState::CloseWait | TcpState::SynRecv)
-}
-
-fn find_listener(listeners: &ListenersByPort, netns: NetNsIndex, local: &Endpoint) -> Option<u32> {
-    let candidates = listeners.get(&(netns, local.port))?;
-    let exact = candidates.iter().find(|(listener, _)| listener.address == local.address);
-    exact.or_else(|| candidates.iter().find(|(listener, _)| listener.is_wildcard())).map(|(_, index)| *index)
 }

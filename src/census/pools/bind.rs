@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::ledger::{Class, Ledger, holds_port};
 use super::{BindPool, Tally};
+use crate::model::ports::EphemeralRange;
 use crate::model::snapshot::{Namespace, PortAnswer, Snapshot};
 use crate::model::socket::{NetNsIndex, SocketRecord};
 use crate::model::tuple::Endpoint;
@@ -28,7 +29,7 @@ pub fn bind_pools(snapshot: &Snapshot) -> Vec<BindPool> {
 
 /// As [`bind_pools`], of ledgers that are open already.
 pub(super) fn pools_of(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<BindPool> {
-    let mut pools: Vec<BindPool> = books(snapshot, ledgers, |_| true).iter().flat_map(Book::pools).collect();
+    let mut pools: Vec<BindPool> = books(snapshot, ledgers).iter().flat_map(Book::pools).collect();
     pools.sort_by_key(|pool| (pool.remaining, pool.netns, pool.address));
     pools
 }
@@ -38,12 +39,12 @@ pub(super) fn pools_of(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<B
 #[must_use]
 pub fn bind_pool_for(snapshot: &Snapshot, netns: NetNsIndex, address: IpAddr) -> Option<BindPool> {
     let ledgers = Ledger::open_all(snapshot);
-    let book = books(snapshot, &ledgers, |_| true).into_iter().find(|book| book.netns == netns)?;
+    let book = books(snapshot, &ledgers).into_iter().find(|book| book.netns == netns)?;
     let address = address.to_canonical();
     if address.is_unspecified() {
         return Some(book.wildcard(address));
     }
-    let own = book.own.get(&address).map_or(&[][..], Vec::as_slice);
+    let own = book.taken.own.get(&address).map_or(&[][..], Vec::as_slice);
     Some(book.pool(address, own, &book.common_of(address)))
 }
 
@@ -54,10 +55,20 @@ pub(super) fn doubtful(
     ledgers: &[Option<Ledger>],
     stays: impl Fn(&SocketRecord) -> bool,
 ) -> Vec<(NetNsIndex, Endpoint)> {
-    let books = books(snapshot, ledgers, stays);
-    let in_doubt =
-        |book: &Book<'_>| book.in_doubt().into_iter().map(|endpoint| (book.netns, endpoint)).collect::<Vec<_>>();
-    books.iter().flat_map(in_doubt).collect()
+    let mut taken: Vec<Option<Taken>> =
+        ledgers.iter().map(|ledger| ledger.as_ref().map(|ledger| Taken::none_of(ledger.range))).collect();
+    for socket in snapshot.sockets.iter().filter(|socket| stays(socket)) {
+        let at = socket.netns.0 as usize;
+        if let Some(taken) = &mut taken[at] {
+            taken.enter(socket, holds_port(socket, &snapshot.namespaces[at]));
+        }
+    }
+    taken.iter_mut().flatten().for_each(Taken::settle);
+    let books = books(snapshot, ledgers).into_iter().filter_map(|book| {
+        let taken = taken[book.netns.0 as usize].as_ref()?;
+        Some(Book { taken, ..book })
+    });
+    books.flat_map(|book| book.in_doubt().into_iter().map(move |endpoint| (book.netns, endpoint))).collect()
 }
 
 /// Whom the owners of a port shut out: bits.
@@ -77,10 +88,8 @@ mod shut {
 }
 
 /// The owners of one namespace's ephemeral ports, as a binder sees them.
-struct Book<'a> {
-    netns: NetNsIndex,
-    namespace: &'a Namespace,
-    ledger: &'a Ledger,
+pub(super) struct Taken {
+    range: EphemeralRange,
     /// By port, from the first of the range on: bits of [`shut`].
     shut: Vec<u8>,
     /// The ports of the owners that are bound to an address, by address, each once, ascending.
@@ -88,32 +97,20 @@ struct Book<'a> {
     has_v6: bool,
 }
 
-fn books<'a>(
-    snapshot: &'a Snapshot,
-    ledgers: &'a [Option<Ledger>],
-    stays: impl Fn(&SocketRecord) -> bool,
-) -> Vec<Book<'a>> {
-    let mut books: Vec<Option<Book<'_>>> = Vec::with_capacity(ledgers.len());
-    for (nth, (ledger, namespace)) in ledgers.iter().zip(&snapshot.namespaces).enumerate() {
-        books.push(ledger.as_ref().map(|ledger| Book {
-            netns: NetNsIndex(nth as u32),
-            namespace,
-            ledger,
-            shut: vec![0; ledger.range.span() as usize],
-            own: BTreeMap::new(),
-            has_v6: false,
-        }));
-    }
-    for socket in snapshot.sockets.iter().filter(|socket| stays(socket)) {
-        if let Some(book) = &mut books[socket.netns.0 as usize] {
-            book.enter(socket);
-        }
-    }
-    let mut books: Vec<Book<'_>> = books.into_iter().flatten().collect();
-    for ports in books.iter_mut().flat_map(|book| book.own.values_mut()) {
-        ascending(ports);
-    }
-    books
+/// What a namespace's binders find.
+struct Book<'a> {
+    netns: NetNsIndex,
+    namespace: &'a Namespace,
+    ledger: &'a Ledger,
+    taken: &'a Taken,
+}
+
+fn books<'a>(snapshot: &'a Snapshot, ledgers: &'a [Option<Ledger>]) -> Vec<Book<'a>> {
+    let book = |((ledger, namespace), nth): ((&'a Option<Ledger>, &'a Namespace), u32)| {
+        let ledger = ledger.as_ref()?;
+        Some(Book { netns: NetNsIndex(nth), namespace, ledger, taken: &ledger.taken })
+    };
+    ledgers.iter().zip(&snapshot.namespaces).zip(0..).filter_map(book).collect()
 }
 
 /// Puts the ports in order, each once.
@@ -131,14 +128,20 @@ fn ascending(ports: &mut Vec<u16>) {
     ports.extend((0..=u16::MAX).filter(|port| is_there[usize::from(*port)]));
 }
 
-impl Book<'_> {
-    fn enter(&mut self, socket: &SocketRecord) {
+impl Taken {
+    /// Nobody has a port of this range.
+    pub(super) fn none_of(range: EphemeralRange) -> Self {
+        Self { range, shut: vec![0; range.span() as usize], own: BTreeMap::new(), has_v6: false }
+    }
+
+    /// Enters a socket of the namespace, which has its port or not.
+    pub(super) fn enter(&mut self, socket: &SocketRecord, holds_port: bool) {
         let local = socket.tuple.local;
         self.has_v6 |= local.address.is_ipv6();
-        if !holds_port(socket, self.namespace) || !self.ledger.range.contains(local.port) {
+        if !holds_port || !self.range.contains(local.port) {
             return;
         }
-        let shut = &mut self.shut[usize::from(local.port - self.ledger.range.first)];
+        let shut = &mut self.shut[usize::from(local.port - self.range.first)];
         *shut |= shut::OWNED;
         *shut |= match (local.address, local.is_wildcard()) {
             (IpAddr::V4(_), true) => shut::V4 | shut::ANY_V4,
@@ -163,11 +166,18 @@ impl Book<'_> {
         }
     }
 
+    /// To be called when all are entered.
+    pub(super) fn settle(&mut self) {
+        self.own.values_mut().for_each(ascending);
+    }
+}
+
+impl Book<'_> {
     fn pools(&self) -> Vec<BindPool> {
-        let wildcards = [Some(ANY_V4), self.has_v6.then_some(ANY_V6)].into_iter().flatten();
+        let wildcards = [Some(ANY_V4), self.taken.has_v6.then_some(ANY_V6)].into_iter().flatten();
         let mut pools: Vec<BindPool> = wildcards.map(|address| self.wildcard(address)).collect();
         let (v4, v6) = (self.common_of(ANY_V4), self.common_of(ANY_V6));
-        pools.extend(self.own.iter().map(|(address, own)| {
+        pools.extend(self.taken.own.iter().map(|(address, own)| {
             let common = if address.is_ipv4() { &v4 } else { &v6 };
             self.pool(*address, own, common)
         }));
@@ -195,7 +205,7 @@ impl Book<'_> {
         let chances: Vec<Chance> = self
             .ledger
             .ports()
-            .zip(&self.shut)
+            .zip(&self.taken.shut)
             .map(|((_, class), shut)| match class {
                 Class::Reserved => Chance::None,
                 _ if shut & surely != 0 => Chance::None,
@@ -268,7 +278,7 @@ impl Book<'_> {
         collect(ANY_V4, &[], &self.common(shut::ANY_V4, shut::ANY_V4_PERHAPS));
         let common = self.common_of(ANY_V4);
         if common.tally.v6only > 0 {
-            let v4 = self.own.iter().filter(|(address, _)| address.is_ipv4());
+            let v4 = self.taken.own.iter().filter(|(address, _)| address.is_ipv4());
             v4.for_each(|(address, own)| collect(*address, own, &common));
         }
         endpoints

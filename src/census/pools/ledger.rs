@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use super::bind::Taken;
 use crate::model::ports::EphemeralRange;
 use crate::model::snapshot::{Namespace, PortAnswer, Snapshot, SourceKind};
 use crate::model::socket::{NetNsIndex, PortBinding, SocketKind, SocketRecord};
@@ -36,6 +37,8 @@ pub(super) struct Ledger {
     pub(super) hidden: u32,
     classes: Vec<Class>,
     listeners: HashMap<u16, Vec<Listener>>,
+    /// What a binder finds: noted in the same pass, since no cache holds the rows until the next.
+    pub(super) taken: Taken,
 }
 
 struct Listener {
@@ -87,12 +90,15 @@ impl Ledger {
             hidden: if lists_bound_sockets(namespace, snapshot) { 0 } else { unlisted_sockets(namespace) },
             classes: vec![Class::Open; range.span() as usize],
             listeners: HashMap::new(),
+            taken: Taken::none_of(range),
         })
     }
 
     fn enter(&mut self, socket: &SocketRecord, namespace: &Namespace) {
         let local = socket.tuple.local;
-        if !holds_port(socket, namespace) || !self.range.contains(local.port) {
+        let holds_port = holds_port(socket, namespace);
+        self.taken.enter(socket, holds_port);
+        if !holds_port || !self.range.contains(local.port) {
             return;
         }
         let class = &mut self.classes[usize::from(local.port - self.range.first)];
@@ -108,6 +114,7 @@ impl Ledger {
     }
 
     fn settle(&mut self, namespace: &Namespace) {
+        self.taken.settle();
         for (port, class) in self.range.iter().zip(&mut self.classes) {
             if namespace.ports.reserved.as_ref().is_some_and(|reserved| reserved.contains(port)) {
                 *class = Class::Reserved;
