@@ -148,11 +148,9 @@ impl Crowd {
         let listed = Command::new("ss").args(["-Htn", "state", "close-wait"]).output()?;
         let counted = listed.stdout.lines().count();
         if counted < sockets {
-            // Some were reset all the same. The report looks twice at what they left, a tenth of a second apart.
-            eprintln!(
-                "beside {counted} CLOSE-WAIT there are {} ghosts, which cost the report 100 ms",
-                sockets - counted
-            );
+            // Some were reset all the same, and the report looks twice at what they left.
+            let ghosts = sockets - counted;
+            writeln!(std::io::stdout(), "\nbeside {counted} CLOSE-WAIT there are {ghosts} ghosts")?;
         }
         Ok(crowd)
     }

@@ -7,7 +7,8 @@
 //! [`super::peek`]. What cannot be asked is never counted but told as a gap.
 //!
 //! A program may be about to close what was just reset. Therefore ghosts are looked at twice, and only those are kept that
-//! were there both times.
+//! were there both times. Few of them, of programs that sleep and go on sleeping, are looked at again at once: whoever waits
+//! for a socket is woken by its reset.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -27,6 +28,7 @@ use super::proc_dir::{ProcRoot, ProcessDir, is_gone};
 use super::process_details::{parse_netns, read_identity};
 use super::process_gaps::{Privilege, Reason, Thing, Unread, gaps_of};
 use super::procfs::{Holder, Links};
+use super::stillness::Sleepers;
 use super::workers::spread;
 use super::{Deadline, netns};
 use crate::attribution::{NumberSet, SocketSet};
@@ -38,6 +40,11 @@ use crate::model::state::{StateMask, TcpState};
 
 /// So much time lies between the two looks: a program that waits for its sockets closes one within moments of a reset.
 const PAUSE: Duration = Duration::from_millis(100);
+/// And so much when the programs sleep meanwhile.
+const MOMENT: Duration = Duration::from_millis(4);
+/// Fewer than this are few: no policy finds fault with them unless it is asked to. A program may sleep while it works, too,
+/// with many connections that are reset behind its back.
+const FEW: usize = 10;
 /// From so many descriptors of one namespace on, its tables are read rather than each descriptor asked.
 const WORTH_A_DUMP: usize = 256;
 /// So many descriptors are one piece of work: some milliseconds.
@@ -94,7 +101,7 @@ pub(super) fn look(links: &Links, field: &Field<'_>) -> Option<FirstLook> {
     let root = ProcRoot::open(Path::new("/proc")).ok()?;
     let mut suspects = suspects(&links.holders, field);
     narrow(&root, &mut suspects, field);
-    let mut look = ask(&root, suspects, field.deadline);
+    let mut look = ask(&root, &suspects, field.deadline);
     let partly_read = links.holders.iter().filter(|holder| holder.n_seen.is_none());
     look.undecided.extend(partly_read.map(|holder| (holder.identity.key, None)));
     Some(look)
@@ -116,11 +123,7 @@ impl FirstLook {
         let pieces = pieces.into_iter().map(|(who, links)| Piece { who, links }).collect::<Vec<_>>();
         let mut seen = Vec::new();
         if let (false, Ok(root)) = (pieces.is_empty(), ProcRoot::open(Path::new("/proc"))) {
-            let pause = PAUSE.saturating_sub(ended_at.elapsed());
-            if deadline.left().is_none_or(|left| left > pause * 2) {
-                thread::sleep(pause);
-            }
-            let again = ask(&root, pieces, deadline);
+            let again = second_look(&root, &pieces, ended_at, deadline);
             seen = again.sightings;
             undecided.extend(again.undecided);
         }
@@ -128,6 +131,29 @@ impl FirstLook {
         let gaps = gaps_of(unread.collect(), Privilege::read());
         (number(&seen, &undecided, processes), gaps)
     }
+}
+
+/// Asks again when so much time has passed since the first look that a program would have closed what it is about to close.
+fn second_look(root: &ProcRoot, pieces: &[Piece], first_ended_at: Instant, deadline: Deadline) -> FirstLook {
+    let wait = |pause: Duration| {
+        let pause = pause.saturating_sub(first_ended_at.elapsed());
+        if deadline.left().is_none_or(|left| left > pause * 2) {
+            thread::sleep(pause);
+        }
+    };
+    let n_ghosts: usize = pieces.iter().map(|piece| piece.links.len()).sum();
+    if n_ghosts < FEW {
+        let pids: BTreeSet<u32> = pieces.iter().map(|piece| piece.who.key.pid).collect();
+        if let Some(sleepers) = Sleepers::of(root, &pids) {
+            wait(MOMENT);
+            let again = ask(root, pieces, deadline);
+            if sleepers.still_sleep(root, &pids) {
+                return again;
+            }
+        }
+    }
+    wait(PAUSE);
+    ask(root, pieces, deadline)
 }
 
 /// The descriptors whose sockets no table lists. One that is bound to a port that it was connected from is in the table of
@@ -197,7 +223,7 @@ fn read_inodes(with_tcp: bool, deadline: Deadline) -> Vec<u64> {
 }
 
 /// Asks every descriptor, on all cores.
-fn ask(root: &ProcRoot, pieces: Vec<Piece>, deadline: Deadline) -> FirstLook {
+fn ask(root: &ProcRoot, pieces: &[Piece], deadline: Deadline) -> FirstLook {
     let cut = |piece: &Piece| {
         let who = piece.who;
         piece.links.chunks(PIECE).map(|links| Piece { who, links: links.to_vec() }).collect::<Vec<_>>()

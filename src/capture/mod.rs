@@ -38,6 +38,7 @@ mod runtime;
 pub mod saved_text;
 mod shares;
 pub mod standing;
+mod stillness;
 mod strays;
 pub mod sysctl;
 mod targets;
