@@ -171,27 +171,31 @@ fn start_up(out: &mut impl Write) -> Outcome<()> {
     Ok(())
 }
 
-/// What a look at one number of sockets costs.
+/// What the looks at one number of sockets took: the bare dump, the bare links, the report and the counts.
+type Cost = [Took; 4];
+
+/// How long the rounds of one kind took. The noise of a machine only adds: the best tells what the work itself costs.
 #[derive(Debug, Clone, Copy)]
-struct Cost {
-    bare_dump: Duration,
-    bare_links: Duration,
-    report: Duration,
-    counts: Duration,
+struct Took {
+    median: Duration,
+    best: Duration,
+}
+
+impl Took {
+    fn of(times: &[Duration]) -> Self {
+        Self { median: median(times.to_vec()), best: times.iter().min().copied().unwrap_or_default() }
+    }
 }
 
 /// By how much more sockets cost more.
 fn compare((fewer, small): (usize, Cost), (more, large): (usize, Cost), out: &mut impl Write) -> Outcome<()> {
-    let times = |of: fn(&Cost) -> Duration| of(&large).as_secs_f64() / of(&small).as_secs_f64();
     writeln!(out, "\n{more} sockets against {fewer}, {:.2} times as many:", more as f64 / fewer as f64)?;
-    writeln!(
-        out,
-        "  report {:.2}, counts {:.2} (at most as many)",
-        times(|cost| cost.report),
-        times(|cost| cost.counts)
-    )?;
-    let floor = (times(|cost| cost.bare_dump), times(|cost| cost.bare_links));
-    writeln!(out, "  the kernel's part alone: bare dump {:.2}, bare links {:.2}", floor.0, floor.1)?;
+    let rows = [("kernel alone: dump", 0), ("kernel alone: links", 1), ("report (at most as many)", 2), ("counts", 3)];
+    for (name, nth) in rows {
+        let times = |of: fn(Took) -> Duration| of(large[nth]).as_secs_f64() / of(small[nth]).as_secs_f64();
+        let (median, best) = (times(|took| took.median), times(|took| took.best));
+        writeln!(out, "  {name:<24} {median:>6.2}   (best against best {best:.2})")?;
+    }
     Ok(())
 }
 
@@ -241,7 +245,7 @@ fn measure(sockets: usize, out: &mut impl Write) -> Outcome<Cost> {
     let extra = millis(medians[7]) - millis(medians[8]);
     writeln!(out, "  what the history adds                {extra:.1} ms   (opening it alone: benches/history.rs)")?;
     writeln!(out, "  peak memory of the report            {:.1} MiB (below 64 at 60,000)", peak_kib as f64 / 1024.0)?;
-    Ok(Cost { bare_dump: medians[0], bare_links: medians[1], report: medians[2], counts: medians[3] })
+    Ok([0, 1, 2, 3].map(|nth: usize| Took::of(&rows[nth].1)))
 }
 
 /// A history of two days of looks every five minutes and three months before them, of as many processes and pools as are

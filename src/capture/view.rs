@@ -23,6 +23,15 @@ pub(super) struct View {
     gaps_by_namespace: Vec<Vec<Gap>>,
 }
 
+/// Adds the items after the others; the first are not copied.
+fn join<T>(all: &mut Vec<T>, mut more: Vec<T>) {
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.append(&mut more);
+    }
+}
+
 impl View {
     /// Adds a namespace after the others.
     pub(super) fn add(&mut self, place: Place, look: Look) {
@@ -31,12 +40,8 @@ impl View {
         if netns != NetNsIndex(0) {
             sockets.iter_mut().for_each(|socket| socket.netns = netns);
         }
-        if self.sockets.is_empty() {
-            self.sockets = sockets
-        } else {
-            self.sockets.append(&mut sockets)
-        }
-        self.inodes.extend(inodes);
+        join(&mut self.sockets, sockets);
+        join(&mut self.inodes, inodes);
         self.namespaces.push(namespace);
         self.places.push(place);
         self.gaps_by_namespace.push(gaps);
