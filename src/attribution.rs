@@ -95,10 +95,12 @@ impl Owners {
 #[must_use]
 pub fn join(snapshot: &Snapshot) -> Owners {
     let chains = Chains::of(snapshot.holdings.iter().map(|holding| holding.inode.get()));
+    // Sockets come in no order, and what is looked up anywhere should be small: of a leak it fits into a cache.
+    let processes: Vec<ProcessIndex> = snapshot.holdings.iter().map(|holding| holding.process).collect();
     let mut holders: Vec<ProcessIndex> = Vec::with_capacity(snapshot.holdings.len());
     let mut holders_of = |inode: Inode| {
         let first = holders.len();
-        holders.extend(chains.places_of(inode.get()).map(|place| snapshot.holdings[place].process));
+        holders.extend(chains.places_of(inode.get()).map(|place| processes[place]));
         if holders.len() > first + 1 {
             holders[first..].sort_unstable();
             let own = holders.split_off(first);

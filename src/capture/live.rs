@@ -47,15 +47,16 @@ fn take_raised(request: &Request) -> Result<Snapshot, CaptureError> {
     let (mut view, links) = look(request)?;
     let limits = view.settle();
     gaps.append(&mut view.gaps);
+    let wanted = NumberSet::of(&view.inodes);
     let (scan, ghosts) = match links {
-        Some(links) => describe(links, &view, taken_at, &host, request),
+        Some(links) => describe(links, (&view, &wanted), taken_at, &host, request),
         None => {
             (Scan { processes: Vec::new(), holdings: Vec::new(), gaps: Vec::new(), extent: ProcessScan::Skipped }, None)
         }
     };
     gaps.extend(scan.gaps);
     let cgroups = match scan.extent {
-        ProcessScan::All => find_cgroups(&view, &scan.holdings, request, &mut gaps),
+        ProcessScan::All => find_cgroups((&view, &wanted), &scan.holdings, request, &mut gaps),
         ProcessScan::Selected | ProcessScan::Skipped => Vec::new(),
     };
     let mut snapshot = Snapshot {
@@ -121,12 +122,11 @@ fn while_collecting<T>(request: &Request, look: impl FnOnce() -> T) -> (T, Optio
 /// What is known of the holders, and the ghosts among their descriptors.
 fn describe(
     links: Links,
-    view: &View,
+    (view, wanted): (&View, &NumberSet),
     taken_at: SystemTime,
     host: &Host,
     request: &Request,
 ) -> (Scan, Option<GhostScan>) {
-    let wanted = NumberSet::of(&view.inodes);
     let booted_at = host.uptime.and_then(|uptime| taken_at.checked_sub(uptime));
     let Selection { states, local, peer, .. } = &request.selection;
     let one = match (&request.netns, view.namespaces.as_slice()) {
@@ -135,14 +135,14 @@ fn describe(
     };
     let field = Field {
         sockets: &view.sockets,
-        inodes: &wanted,
+        inodes: wanted,
         filtered: states.is_some() || !local.is_everything() || !peer.is_everything(),
         only_netns: one,
         deadline: request.deadline,
     };
     let first_look = ghosts::look(&links, &field);
     let holders = first_look.as_ref().map(FirstLook::holders).unwrap_or_default();
-    let mut scan = procfs::describe_with(links, &wanted, &holders, booted_at, request.deadline);
+    let mut scan = procfs::describe_with(links, wanted, &holders, booted_at, request.deadline);
     let ghosts = first_look.map(|look| look.look_again(&scan.processes));
     let (ghosts, gaps) = ghosts.map_or((None, Vec::new()), |(ghosts, gaps)| (Some(ghosts), gaps));
     scan.gaps.extend(gaps);
@@ -151,18 +151,27 @@ fn describe(
 
 /// The cgroups of the sockets that nobody was seen to hold. Where every socket has its holder, and on a host without cgroups,
 /// nothing is read.
-fn find_cgroups(view: &View, holdings: &[Holding], request: &Request, gaps: &mut Vec<Gap>) -> Vec<Cgroup> {
+fn find_cgroups(
+    (view, wanted): (&View, &NumberSet),
+    holdings: &[Holding],
+    request: &Request,
+    gaps: &mut Vec<Gap>,
+) -> Vec<Cgroup> {
     let placed = || view.sockets.iter().filter(|socket| cgroup_tree::may_name_a_unit(socket));
     if placed().next().is_none() {
         return Vec::new();
     }
     let held: NumberSet = holdings.iter().map(|holding| holding.inode.get()).collect();
-    let ownerless = placed().filter(|socket| socket.inode.is_some_and(|inode| !held.contains(inode.get())));
-    let mut wanted = BTreeMap::new();
-    for cgroup in ownerless.filter_map(|socket| socket.cgroup) {
-        *wanted.entry(cgroup).or_default() += 1;
+    // Only sockets that were wanted are held.
+    if held.len() == wanted.len() {
+        return Vec::new();
     }
-    cgroup_tree::find(wanted, request.deadline, gaps)
+    let ownerless = placed().filter(|socket| socket.inode.is_some_and(|inode| !held.contains(inode.get())));
+    let mut cgroups = BTreeMap::new();
+    for cgroup in ownerless.filter_map(|socket| socket.cgroup) {
+        *cgroups.entry(cgroup).or_default() += 1;
+    }
+    cgroup_tree::find(cgroups, request.deadline, gaps)
 }
 
 /// Asks the kernel about the ports that the dumps leave in doubt, in the namespace of each. One that is read from outside
