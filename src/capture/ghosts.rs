@@ -374,3 +374,16 @@ fn number(seen: &[Sighting], undecided: &[(ProcessKey, Option<Reason>)], process
     let undecided: BTreeSet<ProcessIndex> = undecided.iter().filter_map(|(key, _)| known.get(key).copied()).collect();
     GhostScan { ghosts, undecided: undecided.into_iter().collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnosis::policy::Policy;
+
+    #[test]
+    fn few_ghosts_are_fewer_than_the_policy_finds_fault_with() {
+        let levels = Policy::default().ghosts;
+        assert_eq!(levels.grade_count(FEW as u64 - 1), None);
+        assert!(levels.grade_count(FEW as u64).is_some());
+    }
+}

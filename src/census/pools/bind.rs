@@ -48,15 +48,19 @@ pub fn bind_pool_for(snapshot: &Snapshot, netns: NetNsIndex, address: IpAddr) ->
     Some(book.pool(address, own, &book.common_of(address)))
 }
 
-/// The addresses and ports of which it is in doubt whether an IPv6 socket is in their way, and nothing else is of what
-/// `stays`.
-pub(super) fn doubtful(
+/// The addresses and ports of which it is in doubt whether an IPv6 socket is in their way, and nothing else is.
+pub(super) fn doubtful(snapshot: &Snapshot, ledgers: &[Option<Ledger>]) -> Vec<(NetNsIndex, Endpoint)> {
+    in_doubt(books(snapshot, ledgers))
+}
+
+/// The same of what `stays`.
+pub(super) fn doubtful_when(
     snapshot: &Snapshot,
     ledgers: &[Option<Ledger>],
     stays: impl Fn(&SocketRecord) -> bool,
 ) -> Vec<(NetNsIndex, Endpoint)> {
-    let mut taken: Vec<Option<Taken>> =
-        ledgers.iter().map(|ledger| ledger.as_ref().map(|ledger| Taken::none_of(ledger.range))).collect();
+    let none = |ledger: &Option<Ledger>| ledger.as_ref().map(|ledger| Taken::none_of(ledger.range));
+    let mut taken: Vec<Option<Taken>> = ledgers.iter().map(none).collect();
     for socket in snapshot.sockets.iter().filter(|socket| stays(socket)) {
         let at = socket.netns.0 as usize;
         if let Some(taken) = &mut taken[at] {
@@ -64,11 +68,14 @@ pub(super) fn doubtful(
         }
     }
     taken.iter_mut().flatten().for_each(Taken::settle);
-    let books = books(snapshot, ledgers).into_iter().filter_map(|book| {
-        let taken = taken[book.netns.0 as usize].as_ref()?;
-        Some(Book { taken, ..book })
-    });
-    books.flat_map(|book| book.in_doubt().into_iter().map(move |endpoint| (book.netns, endpoint))).collect()
+    // A namespace has both or neither.
+    let staying = books(snapshot, ledgers).into_iter().zip(taken.iter().flatten());
+    in_doubt(staying.map(|(book, taken)| Book { taken, ..book }))
+}
+
+fn in_doubt<'a>(books: impl IntoIterator<Item = Book<'a>>) -> Vec<(NetNsIndex, Endpoint)> {
+    let of_one = |book: Book<'a>| book.in_doubt().into_iter().map(move |endpoint| (book.netns, endpoint));
+    books.into_iter().flat_map(of_one).collect()
 }
 
 /// Whom the owners of a port shut out: bits.

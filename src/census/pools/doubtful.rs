@@ -36,8 +36,11 @@ pub fn doubtful_ports(snapshot: &Snapshot) -> Vec<DoubtfulPort> {
     }
     // What is in doubt now, and what will be when those connections are gone.
     let ending: HashSet<_> = waits.iter().map(|wait| (wait.netns, wait.tuple)).collect();
-    let mut binds = bind::doubtful(snapshot, &ledgers, |_| true);
-    binds.extend(bind::doubtful(snapshot, &ledgers, |socket| !ending.contains(&(socket.netns, socket.tuple))));
+    let mut binds = bind::doubtful(snapshot, &ledgers);
+    if !ending.is_empty() {
+        let stays = |socket: &SocketRecord| !ending.contains(&(socket.netns, socket.tuple));
+        binds.extend(bind::doubtful_when(snapshot, &ledgers, stays));
+    }
     binds.sort_unstable();
     binds.dedup();
     for (netns, endpoint) in binds {
